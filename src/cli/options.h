@@ -1,0 +1,78 @@
+// What the command line was asked to do, one plain struct per command. arguments.cc fills them, cmd_<name>.cc runs them.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace hadal::cli {
+
+struct RunOptions {
+  std::string model;                 // directory; empty: the embedded nano model
+  std::optional<std::string> prompt; // -p; absent: interactive chat
+  std::string prompt_file;           // --file: text put before the prompt, as a document
+  std::string tools_file;            // --tools: JSON list of tool schemas
+  std::string system;                // --system
+  std::string think = "none";        // none, high, max
+  std::optional<double> temperature, top_p, min_p;
+  std::optional<std::int64_t> top_k;
+  std::optional<std::uint64_t> seed;
+  std::int64_t max_tokens = -1;      // -n; -1: until the model stops or the context is full
+  std::string numerics = "trained";
+  std::string format;                // --format preview|0731: overrides the detected generation
+  int threads = 0;
+  std::int64_t context = 0;          // 0: the model's maximum
+  bool json = false;
+  bool quiet = false;                // no statistics line
+  bool raw = false;                  // prompt is token text as is, no template
+};
+
+struct InspectOptions {
+  std::string directory;
+  bool json = false, verify = false, tensors = false;
+};
+
+struct LogitsOptions {
+  std::string model, ids, out;
+  std::string numerics = "trained";
+  std::string rope_table;
+  std::vector<std::int64_t> chunks;
+  int threads = 0;
+  bool round_inputs = false, no_round_cache = false, mtp = false;
+};
+
+struct TokenizeOptions {
+  std::string model;
+  bool literal = false, decode = false;
+};
+
+struct ChatOptions {
+  bool lenient = false;
+};
+
+struct PlanOptions {
+  std::string model;                 // a directory, or flash, pro, v3.2, gqa8
+  std::int64_t context = 1048576;
+  bool json = false;
+};
+
+struct BenchOptions {
+  std::string what = "kernels";
+  std::string model;
+  int threads = 0;
+  bool json = false;
+};
+
+// Each returns the exit status and prints its own errors (cli/report.h).
+int run_run(const RunOptions&);
+int run_inspect(const InspectOptions&);
+int run_logits(const LogitsOptions&);
+int run_tokenize(const TokenizeOptions&);
+int run_chat_encode(const ChatOptions&);
+int run_chat_decode(const ChatOptions&);
+int run_plan(const PlanOptions&);
+int run_bench(const BenchOptions&);
+int run_completion(const std::string& shell);
+
+}  // namespace hadal::cli

@@ -1,0 +1,74 @@
+#include "cli/report.h"
+
+#include <fmt/core.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <chrono>
+#include <csignal>
+#include <cstdio>
+
+namespace hadal::cli {
+namespace {
+
+std::atomic<bool> g_interrupted{false};
+
+void on_interrupt(int) {
+  // A second Ctrl-C ends the process at once: the first asked politely.
+  if (g_interrupted.exchange(true)) _exit(130);
+}
+
+double seconds_now() {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
+std::string duration_text(double seconds) {
+  auto s = static_cast<std::int64_t>(seconds + 0.5);
+  if (s < 60) return fmt::format("{}s", s);
+  if (s < 3600) return fmt::format("{}m{:02}s", s / 60, s % 60);
+  return fmt::format("{}h{:02}m", s / 3600, s / 60 % 60);
+}
+
+}  // namespace
+
+int report(const Error& error) {
+  fmt::print(stderr, "hadal: {}\n", error.what);
+  return exit_status(error.code);
+}
+
+bool interrupted() { return g_interrupted.load(std::memory_order_relaxed); }
+
+void install_interrupt_handler() {
+  struct sigaction action = {};
+  action.sa_handler = on_interrupt;
+  sigaction(SIGINT, &action, nullptr);
+}
+
+Progress::Progress(std::string label, std::string unit, std::int64_t total)
+    : label_(std::move(label)), unit_(std::move(unit)), total_(total), start_(seconds_now()), terminal_(isatty(2) == 1) {}
+
+Progress::~Progress() { finish(); }
+
+void Progress::update(std::int64_t done) {
+  done_ = done;
+  double now = seconds_now();
+  if (!terminal_ || now - last_ < 0.1 || now - start_ < 0.5) return;
+  last_ = now;
+  drawn_ = true;
+  double rate = static_cast<double>(done) / (now - start_);
+  constexpr int kWidth = 30;  // columns of the bar; the line stays under 80
+  int filled = total_ > 0 ? static_cast<int>(kWidth * done / total_) : 0;
+  std::string bar(static_cast<std::size_t>(filled), '#');
+  bar.resize(kWidth, '.');
+  fmt::print(stderr, "\r{} [{}] {:3.0f}%  {:.0f} {}/s  ETA {}\033[K", label_, bar,
+             total_ > 0 ? 100.0 * static_cast<double>(done) / static_cast<double>(total_) : 0.0, rate, unit_,
+             rate > 0 ? duration_text(static_cast<double>(total_ - done) / rate) : "?");
+  std::fflush(stderr);
+}
+
+void Progress::finish() {
+  if (drawn_) fmt::print(stderr, "\r\033[K");
+  drawn_ = false;
+}
+
+}  // namespace hadal::cli
