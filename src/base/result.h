@@ -23,7 +23,7 @@ enum class ErrorCode {
 
 struct Error {
   ErrorCode code;
-  std::string what;   // one sentence: what, where, what to do
+  std::string what;  // one sentence: what, where, what to do
 };
 
 template <class T>
@@ -42,22 +42,24 @@ inline int exit_status(ErrorCode code) {
     case ErrorCode::kUsage:
     case ErrorCode::kBadInput:
     case ErrorCode::kNotFound:
-    case ErrorCode::kUnsupported: return 2;
-    default: return 1;
+    case ErrorCode::kUnsupported:
+      return 2;
+    default:
+      return 1;
   }
 }
 
 }  // namespace hadal
 
 // auto x = HADAL_TRY(f());  unwraps a Result or returns its error from the enclosing function.
-#define HADAL_TRY(...)                                                       \
-  ({                                                                         \
-    auto&& hadal_try_ = (__VA_ARGS__);                                       \
-    if (!hadal_try_) return std::unexpected(std::move(hadal_try_).error());  \
-    std::move(hadal_try_).value();                                           \
+#define HADAL_TRY(...)                                                      \
+  ({                                                                        \
+    auto&& hadal_try_ = (__VA_ARGS__);                                      \
+    if (!hadal_try_) return std::unexpected(std::move(hadal_try_).error()); \
+    std::move(hadal_try_).value();                                          \
   })
 // HADAL_CHECK_OK(f());  the same for a Status.
-#define HADAL_CHECK_OK(...)                                                              \
-  do {                                                                                   \
+#define HADAL_CHECK_OK(...)                                                                    \
+  do {                                                                                         \
     if (auto hadal_ok_ = (__VA_ARGS__); !hadal_ok_) return std::unexpected(hadal_ok_.error()); \
   } while (0)
