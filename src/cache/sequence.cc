@@ -1,0 +1,99 @@
+#include "cache/sequence.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "base/span.h"
+
+namespace hadal {
+
+Sequence::Sequence(std::shared_ptr<Model> model, CacheLayout layout, bool with_mtp)
+    : model_(std::move(model)), layout_(std::move(layout)), with_mtp_(with_mtp) {}
+
+Result<Sequence> Sequence::create(std::shared_ptr<Model> model, bool with_mtp) {
+  if (with_mtp && !model->weights().mtp)
+    return fail(ErrorCode::kUnsupported, "this checkpoint has no one-step MTP block, so there are no MTP logits");
+  CacheLayout layout = CacheLayout::make(model->config(), model->format());
+  Sequence s(std::move(model), std::move(layout), with_mtp);
+  HADAL_CHECK_OK(s.allocate_state());
+  s.bind();
+  return s;
+}
+
+Status Sequence::allocate_state() {
+  auto bytes = static_cast<std::size_t>(round_up(layout_.state_bytes, 64));
+  block_.reset(static_cast<std::byte*>(std::aligned_alloc(64, bytes)));
+  if (!block_) return fail(ErrorCode::kNoMemory, "no memory for a session's windows and tails ({} bytes)", bytes);
+  std::memset(block_.get(), 0, bytes);
+  return {};
+}
+
+void Sequence::bind() {
+  page_bytes_.resize(pages_.size());
+  for (std::size_t i = 0; i < pages_.size(); ++i) page_bytes_[i] = pages_[i].bytes();
+  state_.layers.resize(layout_.layers.size());
+  for (std::size_t i = 0; i < layout_.layers.size(); ++i) {
+    const CacheLayout::Layer& l = layout_.layers[i];
+    LayerState& s = state_.layers[i];
+    s.window = block_.get() + l.window_offset;
+    s.tail = reinterpret_cast<float*>(block_.get() + l.tail_offset);
+    s.index_tail = reinterpret_cast<float*>(block_.get() + l.index_tail_offset);
+    s.rows = {page_bytes_.data(), l.rows_offset, l.rows_per_page, layout_.row_bytes};
+    s.keys = {page_bytes_.data(), l.keys_offset, l.keys_per_page, layout_.key_bytes};
+  }
+  state_.last_streams = reinterpret_cast<float*>(block_.get() + layout_.streams_offset);
+}
+
+Status Sequence::make_room(Position from, Position to) {
+  if (layout_.page_bytes == 0) return {};  // a model without compressed layers grows nothing
+  auto first = static_cast<std::size_t>(from / layout_.page_tokens);
+  auto last = static_cast<std::size_t>(layout_.pages_for(to));
+  for (std::size_t i = first; i < std::min(last, pages_.size()); ++i) {
+    if (!pages_[i].shared()) continue;
+    PageRef own = HADAL_TRY(PageRef::allocate(layout_.page_bytes));
+    std::memcpy(own.bytes(), pages_[i].bytes(), static_cast<std::size_t>(layout_.page_bytes));
+    pages_[i] = std::move(own);
+  }
+  while (pages_.size() < last) pages_.push_back(HADAL_TRY(PageRef::allocate(layout_.page_bytes)));
+  bind();
+  return {};
+}
+
+Status Sequence::feed(std::span<const TokenId> ids, const FeedOutputs& outputs) {
+  if (ids.empty()) return {};
+  Position from = state_.length, to = from + static_cast<Position>(ids.size());
+  if (to > model_->config().max_position_embeddings)  // before any page is allocated for it
+    return fail(ErrorCode::kUsage, "{} tokens exceed the model's context of {}; shorten the input or start a new session", to,
+                model_->config().max_position_embeddings);
+  if (damaged_) HADAL_CHECK_OK(refill(from));
+  std::size_t pages_before = pages_.size();
+  if (Status room = make_room(from, to); !room) {
+    pages_.resize(pages_before);
+    bind();
+    return room;
+  }
+  FeedOutputs wanted = outputs;
+  wanted.advance_mtp = wanted.advance_mtp || with_mtp_;
+  if (wanted.mtp_logits && !with_mtp_)
+    return fail(ErrorCode::kUsage, "MTP logits were asked of a sequence created without them");
+  if (Status fed = model_->feed(state_, ids, wanted); !fed) {
+    damaged_ = fed.error().code == ErrorCode::kNoMemory;  // every other error is found before the step begins
+    return fed;
+  }
+  tokens_.insert(tokens_.end(), ids.begin(), ids.end());
+  return {};
+}
+
+Result<Sequence> Sequence::fork() const {
+  Sequence s(model_, layout_, with_mtp_);
+  HADAL_CHECK_OK(s.allocate_state());
+  std::memcpy(s.block_.get(), block_.get(), static_cast<std::size_t>(layout_.state_bytes));
+  s.tokens_ = tokens_;
+  s.pages_ = pages_;
+  s.damaged_ = damaged_;
+  s.state_.length = state_.length;
+  s.bind();
+  return s;
+}
+
+}  // namespace hadal

@@ -1,0 +1,180 @@
+#include "layers/attention.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+#include "base/span.h"
+#include "layers/compressor.h"
+#include "layers/indexer.h"
+#include "layers/linear.h"
+#include "layers/window.h"
+
+namespace hadal {
+
+RowFormat row_format(const ModelConfig& config, const Numerics& numerics) {
+  return {{static_cast<int>(config.head_dim), static_cast<int>(config.qk_rope_head_dim)},
+          static_cast<int>(config.index_head_dim),
+          numerics.fast && numerics.round_cache};
+}
+
+namespace {
+
+// Writes a rotated KV vector as a cache row.
+void store_row(const Step& step, const RowFormat& format, float* kv, std::byte* row) {
+  if (format.packed) {
+    step.kernels.encode_row(format.shape, kv, row);
+    return;
+  }
+  if (step.numerics.round_cache) step.kernels.round_fp8(kv, format.shape.nope(), 64);
+  std::memcpy(row, kv, static_cast<std::size_t>(format.row_bytes()));
+}
+
+// Attention of `heads` heads of one query over a finished list of rows, in segments that merge in order.
+struct AttendScratch {
+  float *max, *sum, *acc;
+  std::byte* kernel;
+};
+
+void attend(const Step& step, const RowFormat& format, const RowList& list, const float* q, int heads, const float* sinks,
+            const AttendScratch& scratch, float* out) {
+  int dim = format.shape.head_dim;
+  int segments = 0;
+  for (std::int64_t first = 0; first < list.size(); first += kAttendSegment, ++segments) {
+    AttendArgs args;
+    args.shape = format.shape;
+    args.heads = heads;
+    args.q = q;
+    args.rows = list.slots() + first;
+    args.row_count = std::min<std::int64_t>(kAttendSegment, list.size() - first);
+    args.scale = static_cast<float>(1.0 / std::sqrt(static_cast<double>(dim)));
+    args.max = scratch.max + segments * heads;
+    args.sum = scratch.sum + segments * heads;
+    args.acc = scratch.acc + static_cast<std::int64_t>(segments) * heads * dim;
+    args.scratch = scratch.kernel;
+    (format.packed ? step.kernels.attend_packed : step.kernels.attend_f32)(args);
+  }
+  step.kernels.attend_merge(scratch.max, scratch.sum, scratch.acc, segments, heads, dim, sinks, out);
+}
+
+}  // namespace
+
+void attention(const Step& step, const AttentionWeights& weights, std::int64_t ratio, const RotaryTables& tables,
+               const RowFormat& format, Position frozen, const LayerState& state, const float* x, float* y) {
+  const ModelConfig& c = step.config;
+  const auto eps = static_cast<float>(c.rms_norm_eps);
+  std::int64_t count = step.count(), H = c.num_attention_heads, D = c.head_dim, d = c.hidden_size;
+  WorkspaceScope scope(step.workspace);
+  const std::vector<float>& frequencies = ratio ? tables.compressed : tables.plain;
+  Rotation rotation = rotation_rows(step, frequencies, step.start, 1, count);
+
+  // Everything that reads x shares one pass over its packed forms.
+  Input input(x, d, count, d);
+  float* qr = step.workspace.take<float>(count * c.q_lora_rank);
+  float* kv = step.workspace.take<float>(count * D);
+  CompressorInput compressed;
+  IndexerInput index;
+  Product products[7];
+  std::size_t used = 0;
+  products[used++] = {&weights.wq_a, &input, qr, c.q_lora_rank};
+  products[used++] = {&weights.wkv, &input, kv, D};
+  if (ratio) {
+    compressed = compressor_input(step, weights.compressor);
+    products[used++] = {&weights.compressor.wkv, &input, compressed.c, compressed.width};
+    products[used++] = {&weights.compressor.wgate, &input, compressed.z, compressed.width};
+  }
+  if (ratio == 4) {
+    const IndexerWeights& w = weights.indexer;
+    index.keys = compressor_input(step, w.compressor);
+    index.head_weight = step.workspace.take<float>(count * c.index_n_heads);
+    products[used++] = {&w.compressor.wkv, &input, index.keys.c, index.keys.width};
+    products[used++] = {&w.compressor.wgate, &input, index.keys.z, index.keys.width};
+    products[used++] = {&w.weights_proj, &input, index.head_weight, c.index_n_heads};
+  }
+  multiply(step, std::span<const Product>(products, used));
+
+  StepRows own{step.workspace.take<std::byte>(count * format.row_bytes()), format.row_bytes()};
+  step.parallel(count, count * (D + c.q_lora_rank) * 4, [&](std::int64_t t, int) {
+    step.kernels.rms_norm(qr + t * c.q_lora_rank, weights.q_norm, c.q_lora_rank, eps, qr + t * c.q_lora_rank);
+    float* row = kv + t * D;
+    step.kernels.rms_norm(row, weights.kv_norm, D, eps, row);
+    rotate(step, rotation, step.start + t, row, D);
+    store_row(step, format, row, own.rows + t * own.row_bytes);
+  });
+
+  Input query_input(qr, c.q_lora_rank, count, c.q_lora_rank);
+  float* q = step.workspace.take<float>(count * H * D);
+  if (ratio == 4) {
+    std::int64_t width = c.index_n_heads * c.index_head_dim;
+    index.q = step.workspace.take<float>(count * width);
+    multiply(step, {{&weights.wq_b, &query_input, q, H * D}, {&weights.indexer.wq_b, &query_input, index.q, width}});
+  } else {
+    multiply(step, {{&weights.wq_b, &query_input, q, H * D}});
+  }
+
+  Selection selection;
+  if (ratio) {
+    compress(step, weights.compressor, {ratio, D}, compressed, frequencies, frozen, state.tail,
+             [&](std::int64_t entry, float* values) { store_row(step, format, values, state.rows.row(entry)); });
+  }
+  if (ratio == 4) {
+    append_index_keys(step, weights.indexer, index, format, frequencies, frozen, state);
+    selection = select_entries(step, index, format, rotation, state);
+  }
+
+  // A lone token spreads its heads over the threads; otherwise a task is a token.
+  std::int64_t entries = ratio == 0 ? 0 : ratio == 4 ? c.index_topk : (step.start + count) / ratio;
+  std::int64_t slots = RowList::capacity(c.sliding_window, entries);
+  std::int64_t segments = ceil_div(slots, kAttendSegment);
+  std::int64_t head_groups = count >= step.pool.size() ? 1 : std::min<std::int64_t>(step.pool.size(), ceil_div(H, 8));
+  std::int64_t group = ceil_div(H, head_groups), workers = step.pool.size();
+  struct WorkerScratch {
+    const std::byte** slots;
+    AttendScratch attend;
+  };
+  auto* scratch = step.workspace.take<WorkerScratch>(workers);
+  for (std::int64_t w = 0; w < workers; ++w) {
+    scratch[w].slots = step.workspace.take<const std::byte*>(slots);
+    scratch[w].attend.max = step.workspace.take<float>(segments * group);
+    scratch[w].attend.sum = step.workspace.take<float>(segments * group);
+    scratch[w].attend.acc = step.workspace.take<float>(segments * group * D);
+    scratch[w].attend.kernel = step.workspace.take<std::byte>(step.kernels.attend_scratch_bytes(format.shape, static_cast<int>(group)));
+  }
+  float* o = step.workspace.take<float>(count * H * D);
+  step.parallel(count * head_groups, count * H * D * (c.sliding_window + entries) / 8, [&](std::int64_t task, int worker) {
+    std::int64_t t = task / head_groups, first = task % head_groups * group, heads = std::min(group, H - first);
+    Position p = step.start + t;
+    if (heads <= 0) return;
+    for (std::int64_t h = first; h < first + heads; ++h) {
+      float* head = q + (t * H + h) * D;
+      step.kernels.rms_norm(head, nullptr, D, eps, head);
+      rotate(step, rotation, p, head, D);
+    }
+    RowList list(scratch[worker].slots, step, state, own);
+    list.add_window(p);
+    if (ratio == 4)
+      list.add_entries(selection.picked + t * c.index_topk, selection.picked_count[t]);
+    else if (ratio)
+      list.add_entries((p + 1) / ratio);
+    float* out = o + (t * H + first) * D;
+    attend(step, format, list, q + (t * H + first) * D, static_cast<int>(heads), weights.attn_sink + first, scratch[worker].attend, out);
+    for (std::int64_t h = 0; h < heads; ++h) rotate(step, rotation, p, out + h * D, D, /*inverse=*/true);
+  });
+  remember_window(step, own, state);
+
+  // Grouped output projection (spec 4.5): group g of heads has its own R x (H*D/G) matrix.
+  std::int64_t G = c.o_groups, R = c.o_lora_rank, span = H * D / G;
+  float* u = step.workspace.take<float>(count * G * R);
+  auto* groups = step.workspace.take<Product>(G);
+  std::vector<Input> inputs;
+  inputs.reserve(static_cast<std::size_t>(G));
+  for (std::int64_t g = 0; g < G; ++g) {
+    inputs.emplace_back(o + g * span, H * D, count, span);
+    groups[g] = {&weights.wo_a[static_cast<std::size_t>(g)], &inputs.back(), u + g * R, G * R, /*may_round=*/false};
+  }
+  multiply(step, std::span<const Product>(groups, static_cast<std::size_t>(G)));
+  Input u_input(u, G * R, count, G * R);
+  multiply(step, {{&weights.wo_b, &u_input, y, d}});
+}
+
+}  // namespace hadal

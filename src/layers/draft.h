@@ -1,0 +1,13 @@
+// The input of the one-step multi-token-prediction block (spec 10).
+#pragma once
+
+#include "layers/step.h"
+#include "weights/model_weights.h"
+
+namespace hadal {
+
+// X_j = e_proj RMSNorm(embed[next]; enorm) + h_proj RMSNorm(S_j; hnorm). The step's ids are the tokens that follow; `streams` [count][n][d]
+// are the main model's after its last layer. Writes X [count][n][d].
+void draft_input(const Step& step, const MtpWeights& weights, const std::uint16_t* embed, const float* streams, float* x);
+
+}  // namespace hadal
