@@ -12,11 +12,13 @@
 //
 // Products y[r] = sum_k W[r,k] x[k]: columns in blocks (kFp4 32, others 128), block partials p combined in ascending
 // order by acc = fma(p, scale, acc), acc from 0; scale is 1 for kBf16 and kF32. Inside a block
-//   kF32 activations   four chains, chain j takes columns k = j mod 4 ascending by fma; p = (c0+c1)+(c2+c3)
-//   kBf16 activations  column pairs; pair q goes to chain q mod 2, odd column first, then even, each by fma (this is
-//                      what vdpbf16ps computes); p = c0+c1
-//   kInt8 activations  (kFp4 only) p = exact integer sum of (2*w)*x, as float; scale = row scale / 2 * token scale,
-//                      both powers of two or float products formed once in float32
+//   kF32, kBf16 activations  column pairs; pair q goes to chain q mod 2, odd column first, then even, each by fma (this is
+//                            what vdpbf16ps computes); p = c0+c1
+//   kInt8 activations        (kFp4 only) p = exact integer sum of (2*w)*x, as float; scale = row scale / 2 * token scale.
+//                            Row scales count as at least 2^-60 and at most 2^60 here, so that the product of scales is an
+//                            integer addition to the exponent.
+// The same bits are promised for activations up to 2^100 in magnitude; beyond that, sets may differ in which infinity or
+// NaN they give.
 #pragma once
 
 #include <cstddef>
@@ -28,13 +30,16 @@ namespace hadal {
 
 enum class ActivationKind : std::uint8_t {
   kF32,   // any encoding
-  kBf16,  // kFp4, kFp8, kBf16: activations rounded to nearest even bfloat16
-  kInt8,  // kFp4: per 32 columns, scale = amax/127 (float32), round to nearest even
+  kBf16,  // kFp4, kFp8, kBf16: activations rounded to nearest even bfloat16; below 2^-96 they count as zero
+  kInt8,  // kFp4: per 32 columns, scale = amax/127, x * (127/amax) rounded to nearest even; blocks below 2^-60 are zero
 };
 
 // Tokens whose activations are interleaved for one pass over a weight tile: 8 accumulators of two chains still fit in
 // 32 vector registers.
 constexpr int kTokenGroup = 8;
+
+// E8M0 bytes that row scales are clamped to in kInt8 products: 2^-60 and 2^60.
+constexpr int kInt8MinScale = 67, kInt8MaxScale = 187;
 
 // Packed activations, a view into a buffer of activation_bytes(). Groups of kTokenGroup tokens follow each other; the last group may
 // be smaller. Inside a group of m tokens:
