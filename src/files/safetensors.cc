@@ -8,6 +8,8 @@
 #include <optional>
 #include <utility>
 
+#include "files/display_name.h"
+
 namespace hadal {
 namespace {
 
@@ -50,12 +52,7 @@ std::optional<DType> dtype_from_name(std::string_view name) {
   return std::nullopt;
 }
 
-// Header text may hold anything; errors quote it shortened and without control characters.
-std::string display(std::string_view text) {
-  std::string out = "'";
-  for (char c : text.substr(0, 80)) out += static_cast<unsigned char>(c) < 0x20 || c == 0x7F ? '?' : c;
-  return out + (text.size() > 80 ? "...'" : "'");
-}
+std::string quoted_name(std::string_view name) { return fmt::format("'{}'", display_name(name)); }
 
 std::unexpected<Error> bad(const std::string& where, std::string_view what) {
   return fail(ErrorCode::kBadInput, "{}: {}; the file is damaged or not safetensors, fetch it again", where, what);
@@ -82,7 +79,7 @@ simdjson::error_code read_entry(od::object entry, TensorInfo& tensor, std::strin
       if (auto e = field.value().get_string().get(name)) return e;
       auto dtype = dtype_from_name(name);
       if (!dtype || dtype_seen) {
-        problem = dtype ? "has two dtypes" : "has unknown dtype " + display(name);
+        problem = dtype ? "has two dtypes" : "has unknown dtype " + quoted_name(name);
         return simdjson::SUCCESS;
       }
       tensor.dtype = *dtype;
@@ -123,7 +120,7 @@ simdjson::error_code read_entry(od::object entry, TensorInfo& tensor, std::strin
       tensor.end = range[1];
       offsets_seen = true;
     } else {
-      problem = "has unknown field " + display(key);
+      problem = "has unknown field " + quoted_name(key);
       return simdjson::SUCCESS;
     }
   }
@@ -164,7 +161,7 @@ simdjson::error_code read_header(od::document& document, SafetensorsHeader& head
     std::string wrong;
     if (auto e = read_entry(entry, tensor, wrong)) return e;
     if (!wrong.empty()) {
-      problem = fmt::format("tensor {} {}", display(tensor.name), wrong);
+      problem = fmt::format("tensor {} {}", quoted_name(tensor.name), wrong);
       return simdjson::SUCCESS;
     }
     header.tensors.push_back(std::move(tensor));
@@ -227,12 +224,12 @@ Result<SafetensorsHeader> parse_safetensors_header(Bytes file, std::uint64_t fil
   for (auto& t : header.tensors) {
     const auto bytes = tensor_bytes(t.dtype, t.shape);
     if (!bytes || t.end < t.begin || t.end - t.begin != *bytes)
-      return bad(where, fmt::format("tensor {} of {} {} does not fill its data_offsets [{}, {}]", display(t.name),
+      return bad(where, fmt::format("tensor {} of {} {} does not fill its data_offsets [{}, {}]", quoted_name(t.name),
                                     dtype_name(t.dtype), shape_text(t.shape), t.begin, t.end));
     if (t.end > file_size || t.end > file_size - data_begin)
       return fail(ErrorCode::kBadInput,
                   "{}: tensor {} ends at byte {} but the file has {}; it is truncated, fetch it again", where,
-                  display(t.name), t.end > UINT64_MAX - data_begin ? t.end : t.end + data_begin, file_size);
+                  quoted_name(t.name), t.end > UINT64_MAX - data_begin ? t.end : t.end + data_begin, file_size);
     t.begin += data_begin;
     t.end += data_begin;
     header.data_end = std::max(header.data_end, t.end);
@@ -245,13 +242,13 @@ Result<SafetensorsHeader> parse_safetensors_header(Bytes file, std::uint64_t fil
   std::sort(by_offset.begin(), by_offset.end(), [](auto* a, auto* b) { return a->begin < b->begin; });
   for (std::size_t i = 1; i < by_offset.size(); ++i)
     if (by_offset[i]->begin < by_offset[i - 1]->end)
-      return bad(where, fmt::format("tensors {} and {} overlap", display(by_offset[i - 1]->name),
-                                    display(by_offset[i]->name)));
+      return bad(where, fmt::format("tensors {} and {} overlap", quoted_name(by_offset[i - 1]->name),
+                                    quoted_name(by_offset[i]->name)));
 
   std::sort(header.tensors.begin(), header.tensors.end(), [](auto& a, auto& b) { return a.name < b.name; });
   for (std::size_t i = 1; i < header.tensors.size(); ++i)
     if (header.tensors[i].name == header.tensors[i - 1].name)
-      return bad(where, fmt::format("tensor {} appears twice", display(header.tensors[i].name)));
+      return bad(where, fmt::format("tensor {} appears twice", quoted_name(header.tensors[i].name)));
   return header;
 }
 
@@ -271,10 +268,10 @@ Bytes SafetensorsFile::data(const TensorInfo& tensor) const {
 Status SafetensorsWriter::add(std::string name, DType dtype, std::vector<std::int64_t> shape, Bytes data) {
   const auto bytes = tensor_bytes(dtype, shape);
   if (!bytes || *bytes != data.size())
-    return fail(ErrorCode::kUsage, "tensor {} of {} {} cannot have {} bytes", display(name), dtype_name(dtype),
+    return fail(ErrorCode::kUsage, "tensor {} of {} {} cannot have {} bytes", quoted_name(name), dtype_name(dtype),
                 shape_text(shape), data.size());
   for (const auto& e : entries_)
-    if (e.name == name) return fail(ErrorCode::kUsage, "tensor {} was added twice", display(name));
+    if (e.name == name) return fail(ErrorCode::kUsage, "tensor {} was added twice", quoted_name(name));
   entries_.push_back({std::move(name), dtype, std::move(shape), data});
   return {};
 }

@@ -1,4 +1,5 @@
-// All weights of a loaded model, named as in the checkpoint (spec: tensor table). Views into memory that ModelWeights owns.
+// All weights of a loaded model, named as in the checkpoint (spec: tensor table). Views into memory that ModelWeights
+// owns.
 #pragma once
 
 #include <cstdint>
@@ -13,7 +14,8 @@ namespace hadal {
 
 class Checkpoint;
 
-// mHC parameters of one sub-block: fn [(2+n)n, n*d], base [(2+n)n], scale [3]; for a head collapse fn [n, n*d], base [n], scale [1].
+// mHC parameters of one sub-block: fn [(2+n)n, n*d], base [(2+n)n], scale [3]; for a head collapse fn [n, n*d], base
+// [n], scale [1].
 struct HyperConnectionWeights {
   PackedMatrix fn;
   const float* base = nullptr;
@@ -35,13 +37,13 @@ struct IndexerWeights {
 
 struct AttentionWeights {
   PackedMatrix wq_a, wq_b, wkv;
-  const float* q_norm = nullptr;   // [q_lora_rank]
-  const float* kv_norm = nullptr;  // [D]
+  const float* q_norm = nullptr;     // [q_lora_rank]
+  const float* kv_norm = nullptr;    // [D]
   const float* attn_sink = nullptr;  // [H]
-  std::vector<PackedMatrix> wo_a;  // one per group, [R, H*D/G]
-  PackedMatrix wo_b;               // [d, G*R]
-  CompressorWeights compressor;    // CSA, HCA
-  IndexerWeights indexer;          // CSA
+  std::vector<PackedMatrix> wo_a;    // one per group, [R, H*D/G]
+  PackedMatrix wo_b;                 // [d, G*R]
+  CompressorWeights compressor;      // CSA, HCA
+  IndexerWeights indexer;            // CSA
 };
 
 struct ExpertWeights {
@@ -50,10 +52,10 @@ struct ExpertWeights {
 };
 
 struct MoeWeights {
-  PackedMatrix gate;                       // [E, d]
-  const float* bias = nullptr;             // [E]; null in hash layers
-  const std::int32_t* tid2eid = nullptr;   // [vocab, k]; null in learned layers
-  std::vector<ExpertWeights> experts;      // [E]
+  PackedMatrix gate;                      // [E, d]
+  const float* bias = nullptr;            // [E]; null in hash layers
+  const std::int32_t* tid2eid = nullptr;  // [vocab, k]; null in learned layers
+  std::vector<ExpertWeights> experts;     // [E]
   ExpertWeights shared;
 };
 
@@ -67,10 +69,10 @@ struct BlockWeights {
 
 struct MtpWeights {
   BlockWeights block;
-  PackedMatrix e_proj, h_proj;       // [d, d]
-  const float* enorm = nullptr;      // [d]
-  const float* hnorm = nullptr;      // [d]
-  const float* norm = nullptr;       // [d]
+  PackedMatrix e_proj, h_proj;   // [d, d]
+  const float* enorm = nullptr;  // [d]
+  const float* hnorm = nullptr;  // [d]
+  const float* norm = nullptr;   // [d]
   HyperConnectionWeights hc_head;
 };
 
@@ -80,10 +82,10 @@ struct ModelWeights {
   PackedMatrix head;                     // [vocab, d]
   const float* norm = nullptr;           // [d]
   HyperConnectionWeights hc_head;
-  std::vector<BlockWeights> layers;      // [L]
-  std::unique_ptr<MtpWeights> mtp;       // null when the checkpoint has no one-step MTP block
-  std::uint64_t fingerprint = 0;         // XXH3-64 over config and tensor table (names, dtypes, shapes, sampled content)
-  std::int64_t resident_bytes = 0;       // memory this object holds beyond the mapping
+  std::vector<BlockWeights> layers;  // [L]
+  std::unique_ptr<MtpWeights> mtp;   // null when the checkpoint has no one-step MTP block
+  std::uint64_t fingerprint = 0;     // XXH3-64 over config and tensor table (names, dtypes, shapes, sampled content)
+  std::int64_t resident_bytes = 0;   // memory this object holds beyond the mapping
 
   ModelWeights();
   ~ModelWeights();
@@ -92,7 +94,7 @@ struct ModelWeights {
 
  private:
   friend Result<ModelWeights> load_weights(std::shared_ptr<const Checkpoint> checkpoint);
-  struct Storage;                        // arenas and the checkpoint that keeps the mapping alive
+  struct Storage;  // arenas and the checkpoint that keeps the mapping alive
   std::unique_ptr<Storage> storage_;
 };
 
