@@ -1,0 +1,105 @@
+// The incremental reader of what the model writes: bytes in, labelled pieces of those bytes out.
+//
+// The pieces joined are the input: nothing is lost and nothing invented. Where the model's markup is broken the scanner
+// does what the machine behind the official API does: a call needs no opening block tag, anything unknown inside a
+// block is skipped, and the end of input is accepted anywhere. Bytes that may yet become markup are held back, as is an
+// unfinished UTF-8 sequence; everything else comes out at once, so pieces differ with the split of the input but their
+// concatenation does not. Source: chat-format specification 7 and 8.
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace hadal::chat {
+
+struct ScannerOptions {
+  bool thinking = false;               // the completion starts inside the reasoning
+  bool keep_leading_newlines = false;  // the completion continues a text the prompt began
+  bool calls = true;                   // false: tool-call markup is ordinary text
+  bool calls_in_reasoning = true;      // false: and so it is inside the reasoning
+  bool marker_tokens_only = false;     // true: only bytes pushed as marker tokens can be markers; spelled ones are text
+  std::vector<std::string> stop;       // stop sequences, matched in the answer only; the empty ones are ignored
+};
+
+enum class PieceKind {
+  kReasoning,
+  kContent,
+  kMarkup,           // recognised tags, and the newlines that go with them
+  kStrayThinkClose,  // a </think> in the answer
+  kStop,             // the stop sequence that ended the answer
+  kAfterEnd,         // anything after the block's end or a stop sequence
+  kBlockText,        // inside a block but outside a call: skipped
+  kCallText,         // inside a call but outside a parameter: skipped
+  kCallOpen,         // invoke name="
+  kCallName,
+  kCallNameEnd,
+  kCallClose,  // the '</' + DSML marker that ends a call; its name follows as kBlockText
+  kKeyOpen,    // parameter name="
+  kKey,
+  kKeyEnd,
+  kTypeText,    // between the key and the value, skipped
+  kStringOpen,  // true">
+  kJsonOpen,    // false">
+  kStringValue,
+  kJsonValue,
+  kStringEnd,  // the '</' + DSML marker that ends a value; its name follows as kCallText
+  kJsonEnd,
+};
+
+struct Piece {
+  PieceKind kind;
+  std::string bytes;  // never empty
+};
+
+class DsmlScanner {
+ public:
+  enum class State {
+    kReasoning,
+    kContent,
+    kBlock,
+    kCallName,
+    kCall,
+    kKey,
+    kType,
+    kStringValue,
+    kJsonValue,
+    kFinished,
+  };
+
+  explicit DsmlScanner(ScannerOptions options);
+
+  // Feeds bytes and appends the pieces that are certain. `is_marker`: the bytes are one special token of the
+  // vocabulary.
+  void push(std::string_view bytes, std::vector<Piece>& out, bool is_marker = false);
+  // End of input: held bytes come out as ordinary text of the current state.
+  void finish(std::vector<Piece>& out);
+
+  State state() const { return state_; }
+
+ private:
+  struct Rule;
+  struct Match;
+
+  std::vector<Rule> rules() const;
+  void enter(State state);
+  bool step(std::vector<Piece>& out);
+  void hold(std::vector<Piece>& out);
+  void emit(PieceKind kind, std::string_view bytes, std::vector<Piece>& out);
+  void emit_front(PieceKind kind, std::size_t count, std::vector<Piece>& out);
+  void drop_front(std::size_t count);
+  bool genuine(const Rule& rule, std::size_t at) const;
+  PieceKind text_kind() const;
+
+  ScannerOptions options_;
+  State state_;
+  bool leading_;                       // nothing but newlines seen in this state, and those are to be dropped
+  std::size_t newlines_ = 0;           // newlines held in front of pending_; counted, so that a long run stays linear
+  std::string pending_;                // bytes not yet decided
+  std::uint64_t base_ = 0;             // offset of pending_[0] in the input
+  std::deque<std::uint64_t> markers_;  // offsets of marker tokens at or after base_
+};
+
+}  // namespace hadal::chat
