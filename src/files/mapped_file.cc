@@ -47,21 +47,31 @@ Result<MappedFile> MappedFile::open(const std::string& path) {
   return map;
 }
 
+MappedFile MappedFile::view(std::string path, Bytes bytes) {
+  MappedFile map;
+  map.path_ = std::move(path);
+  map.data_ = bytes.data();
+  map.size_ = bytes.size();
+  map.owned_ = false;
+  return map;
+}
+
 MappedFile::MappedFile(MappedFile&& other) noexcept { *this = std::move(other); }
 
 MappedFile& MappedFile::operator=(MappedFile&& other) noexcept {
   std::swap(path_, other.path_);
   std::swap(data_, other.data_);
   std::swap(size_, other.size_);
+  std::swap(owned_, other.owned_);
   return *this;
 }
 
 MappedFile::~MappedFile() {
-  if (data_) ::munmap(const_cast<std::byte*>(data_), size_);
+  if (data_ && owned_) ::munmap(const_cast<std::byte*>(data_), size_);
 }
 
 void MappedFile::advise(AccessHint hint, std::uint64_t offset, std::uint64_t length) const {
-  if (!data_ || offset >= size_) return;
+  if (!data_ || !owned_ || offset >= size_) return;
   const auto page = static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE));
   const std::uint64_t begin = offset / page * page;
   const std::uint64_t end = offset + std::min<std::uint64_t>(length, size_ - offset);

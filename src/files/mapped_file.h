@@ -17,6 +17,9 @@ class MappedFile {
   // kNotFound, kBadInput (a directory or device) or kIo, naming the path.
   static Result<MappedFile> open(const std::string& path);
 
+  // Bytes that somebody else keeps, under a name for errors.
+  static MappedFile view(std::string path, Bytes bytes);
+
   MappedFile() = default;
   MappedFile(MappedFile&& other) noexcept;
   MappedFile& operator=(MappedFile&& other) noexcept;
@@ -34,6 +37,7 @@ class MappedFile {
   std::string path_;
   const std::byte* data_ = nullptr;
   std::size_t size_ = 0;
+  bool owned_ = true;  // false: a view
 };
 
 }  // namespace hadal

@@ -253,10 +253,14 @@ Result<SafetensorsHeader> parse_safetensors_header(Bytes file, std::uint64_t fil
 }
 
 Result<SafetensorsFile> SafetensorsFile::open(const std::string& path, Data data) {
+  return open(HADAL_TRY(MappedFile::open(path)), data);
+}
+
+Result<SafetensorsFile> SafetensorsFile::open(MappedFile map, Data data) {
   SafetensorsFile file;
-  file.map_ = HADAL_TRY(MappedFile::open(path));
+  file.map_ = std::move(map);
   const std::uint64_t limit = data == Data::kRequired ? file.map_.size() : INT64_MAX;
-  file.header_ = HADAL_TRY(parse_safetensors_header(file.map_.bytes(), limit, path));
+  file.header_ = HADAL_TRY(parse_safetensors_header(file.map_.bytes(), limit, file.map_.path()));
   return file;
 }
 

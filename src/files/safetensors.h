@@ -71,6 +71,7 @@ class SafetensorsFile {
   // kHeaderOnly accepts a file whose data is cut off (a downloaded header, a plan); tensors outside it have no data.
   enum class Data { kRequired, kHeaderOnly };
   static Result<SafetensorsFile> open(const std::string& path, Data data = Data::kRequired);
+  static Result<SafetensorsFile> open(MappedFile map, Data data = Data::kRequired);
 
   const std::string& path() const { return map_.path(); }
   const std::vector<TensorInfo>& tensors() const { return header_.tensors; }

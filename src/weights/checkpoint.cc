@@ -16,26 +16,16 @@ namespace {
 constexpr std::string_view kIndexFile = "model.safetensors.index.json";
 constexpr std::string_view kSingleFile = "model.safetensors";
 constexpr std::string_view kEncodingFile = "encoding/encoding_dsv4.py";
+constexpr std::string_view kConfigFile = "config.json";
+constexpr std::uint64_t kMaxConfigBytes = 1 << 20;                  // releases: 2 KB
 constexpr std::uint64_t kMaxIndexBytes = std::uint64_t{256} << 20;  // Pro: 14 MB
 constexpr std::uint64_t kMaxEncodingBytes = 4 << 20;                // releases: 30 KB
 
-bool exists(const std::string& path) {
-  struct stat info = {};
-  return ::stat(path.c_str(), &info) == 0;
-}
-
-// The whole text of a small file.
-Result<std::string> read_text(const std::string& path, std::uint64_t limit) {
-  MappedFile file = HADAL_TRY(MappedFile::open(path));
-  if (file.size() > limit)
-    return fail(ErrorCode::kBadInput, "{}: {} bytes are more than expected ({} at most)", path, file.size(), limit);
-  return std::string(reinterpret_cast<const char*>(file.bytes().data()), file.size());
-}
-
 // tensor name -> shard file name
-Result<std::map<std::string, std::string>> read_index(const std::string& path) {
+Result<std::map<std::string, std::string>> read_index(const FileSet& files) {
   namespace od = simdjson::ondemand;
-  const std::string text = HADAL_TRY(read_text(path, kMaxIndexBytes));
+  const std::string path = files.path_of(kIndexFile);
+  const std::string text = HADAL_TRY(files.read_text(kIndexFile, kMaxIndexBytes));
   std::map<std::string, std::string> map;
   auto walk = [&]() -> simdjson::error_code {
     static thread_local od::parser parser(kMaxIndexBytes);
@@ -97,31 +87,26 @@ ChatGeneration detect_chat_generation(std::string_view text, std::string* reason
   return is_0731 ? ChatGeneration::k0731 : ChatGeneration::kPreview;
 }
 
-Checkpoint::Checkpoint(std::string directory, ModelConfig config)
-    : directory_(std::move(directory)), config_(std::move(config)), table_(config_) {}
+Checkpoint::Checkpoint(FileSet files, ModelConfig config)
+    : files_(std::move(files)), config_(std::move(config)), table_(config_) {}
 
-Result<std::shared_ptr<const Checkpoint>> Checkpoint::open_for_inspection(const std::string& directory) {
-  struct stat info = {};
-  if (::stat(directory.c_str(), &info) != 0)
-    return fail(ErrorCode::kNotFound, "{}: no such directory; name a checkpoint directory", directory);
-  if (!S_ISDIR(info.st_mode))
-    return fail(ErrorCode::kBadInput, "{}: is not a directory; name the directory that holds config.json", directory);
-  const std::string config_path = directory + "/config.json";
-  if (!exists(config_path))
+Result<std::shared_ptr<const Checkpoint>> Checkpoint::open_for_inspection(FileSet files) {
+  HADAL_CHECK_OK(files.usable());
+  if (!files.contains(kConfigFile))
     return fail(ErrorCode::kNotFound, "{}: no config.json; name a checkpoint directory in the release layout",
-                directory);
-  const std::string text = HADAL_TRY(read_text(config_path, std::uint64_t{1} << 20));
-  ModelConfig config = HADAL_TRY(parse_config(text, config_path));
+                files.label());
+  const std::string text = HADAL_TRY(files.read_text(kConfigFile, kMaxConfigBytes));
+  ModelConfig config = HADAL_TRY(parse_config(text, files.path_of(kConfigFile)));
 
-  std::shared_ptr<Checkpoint> checkpoint(new Checkpoint(directory, std::move(config)));
+  std::shared_ptr<Checkpoint> checkpoint(new Checkpoint(std::move(files), std::move(config)));
   HADAL_CHECK_OK(checkpoint->read_shards());
   checkpoint->check_tensors();
   checkpoint->read_chat_generation();
   return checkpoint;
 }
 
-Result<std::shared_ptr<const Checkpoint>> Checkpoint::open(const std::string& directory) {
-  auto checkpoint = HADAL_TRY(open_for_inspection(directory));
+Result<std::shared_ptr<const Checkpoint>> Checkpoint::open(FileSet files) {
+  auto checkpoint = HADAL_TRY(open_for_inspection(std::move(files)));
   const auto& problems = checkpoint->problems();
   if (problems.empty()) return checkpoint;
   Error first = problems.front();
@@ -131,24 +116,31 @@ Result<std::shared_ptr<const Checkpoint>> Checkpoint::open(const std::string& di
 }
 
 Status Checkpoint::read_shards() {
-  const std::string index_path = fmt::format("{}/{}", directory_, kIndexFile);
-  const bool indexed = exists(index_path);
+  const bool indexed = files_.contains(kIndexFile);
   std::map<std::string, std::string> index;
   std::set<std::string> files;
   if (indexed) {
-    index = HADAL_TRY(read_index(index_path));
-    for (const auto& [name, file] : index) files.insert(file);
-  } else if (exists(fmt::format("{}/{}", directory_, kSingleFile))) {
+    index = HADAL_TRY(read_index(files_));
+    for (const auto& [name, file] : index) {
+      if (file.empty() || file.find('/') != std::string::npos)  // a shard lies beside its index, nowhere else
+        return fail(ErrorCode::kBadInput, "{}: '{}' is not the name of a file in this directory; fetch the index again",
+                    files_.path_of(kIndexFile), display_name(file));
+      files.insert(file);
+    }
+  } else if (files_.contains(kSingleFile)) {
     files.insert(std::string(kSingleFile));
   } else {
     return fail(ErrorCode::kNotFound, "{}: neither {} nor {} is there; fetch the weights of this checkpoint",
-                directory_, kIndexFile, kSingleFile);
+                directory(), kIndexFile, kSingleFile);
   }
 
   for (const auto& file : files) {
-    Shard shard{file};
-    const std::string path = directory_ + "/" + file;
-    auto content = SafetensorsFile::open(path, SafetensorsFile::Data::kHeaderOnly);
+    Shard shard;
+    shard.file = file;
+    const std::string path = files_.path_of(file);
+    auto content = [&]() -> Result<SafetensorsFile> {
+      return SafetensorsFile::open(HADAL_TRY(files_.open(file)), SafetensorsFile::Data::kHeaderOnly);
+    }();
     if (content) {
       shard.file_bytes = content->map().size();
       shard.content = std::make_unique<SafetensorsFile>(std::move(*content));
@@ -176,9 +168,10 @@ Status Checkpoint::read_shards() {
       const std::string name = stored.name;
       const auto [it, fresh] = stored_.emplace(name, std::move(stored));
       if (!fresh)
-        problems_.push_back({ErrorCode::kBadInput, fmt::format("{}/{}: tensors '{}' and '{}' are both '{}'", directory_,
-                                                               shards_[s].file, display_name(it->second.stored_name),
-                                                               display_name(t.name), display_name(name))});
+        problems_.push_back(
+            {ErrorCode::kBadInput,
+             fmt::format("{}/{}: tensors '{}' and '{}' are both '{}'", directory(), shards_[s].file,
+                         display_name(it->second.stored_name), display_name(t.name), display_name(name))});
     }
   }
   // What the index promised and an opened shard does not hold.
@@ -187,7 +180,7 @@ Status Checkpoint::read_shards() {
     if (shard->content)
       problems_.push_back({ErrorCode::kNotFound,
                            fmt::format("{}/{}: tensor '{}' is not in the file although {} says so; fetch both again",
-                                       directory_, file, display_name(name), kIndexFile)});
+                                       directory(), file, display_name(name), kIndexFile)});
   }
   return {};
 }
@@ -196,7 +189,7 @@ Status Checkpoint::read_shards() {
 void Checkpoint::check_tensor(const TensorSpec& spec) {
   const StoredTensor& weight = stored_.find(spec.name)->second;
   const std::string where =
-      fmt::format("{}/{}: tensor '{}'", directory_, shards_[weight.shard].file, display_name(weight.stored_name));
+      fmt::format("{}/{}: tensor '{}'", directory(), shards_[weight.shard].file, display_name(weight.stored_name));
   auto complain = [&](ErrorCode code, std::string what) {
     problems_.push_back({code, fmt::format("{} {}", where, what)});
   };
@@ -248,7 +241,7 @@ void Checkpoint::check_tensors() {
       problems_.push_back(
           {ErrorCode::kNotFound,
            fmt::format("{}: tensor '{}' is missing; the download is incomplete or config.json is of another model",
-                       directory_, spec.name)});
+                       directory(), spec.name)});
     } else if (spec.presence == Presence::kMtp) {
       missing_mtp.push_back(&spec);
     }
@@ -258,7 +251,7 @@ void Checkpoint::check_tensors() {
     for (const TensorSpec* spec : missing_mtp)
       problems_.push_back({ErrorCode::kNotFound,
                            fmt::format("{}: tensor '{}' is missing although other tensors of the MTP block are there",
-                                       directory_, spec->name)});
+                                       directory(), spec->name)});
   for (const auto& [name, tensor] : stored_) {
     if (known.contains(name)) continue;
     if (is_draft_tensor(name, config_)) {
@@ -266,7 +259,7 @@ void Checkpoint::check_tensors() {
       continue;
     }
     problems_.push_back({ErrorCode::kUnsupported,
-                         fmt::format("{}/{}: tensor '{}' is not one of DeepSeek-V4 with this config.json", directory_,
+                         fmt::format("{}/{}: tensor '{}' is not one of DeepSeek-V4 with this config.json", directory(),
                                      shards_[tensor.shard].file, display_name(tensor.stored_name))});
   }
   for (const Shard& shard : shards_)
@@ -274,16 +267,15 @@ void Checkpoint::check_tensors() {
       problems_.push_back(
           {ErrorCode::kBadInput,
            fmt::format("{}/{}: the file has {} bytes and its header asks for more; it is truncated, fetch it again",
-                       directory_, shard.file, shard.file_bytes)});
+                       directory(), shard.file, shard.file_bytes)});
 }
 
 void Checkpoint::read_chat_generation() {
-  const std::string path = fmt::format("{}/{}", directory_, kEncodingFile);
-  if (!exists(path)) {
+  if (!files_.contains(kEncodingFile)) {
     chat_generation_reason_ = fmt::format("there is no {}, and preview is the default", kEncodingFile);
     return;
   }
-  auto text = read_text(path, kMaxEncodingBytes);
+  auto text = files_.read_text(kEncodingFile, kMaxEncodingBytes);
   if (!text) {
     chat_generation_reason_ = fmt::format("{} is not readable, and preview is the default", kEncodingFile);
     return;
@@ -293,7 +285,7 @@ void Checkpoint::read_chat_generation() {
 
 Result<const StoredTensor*> Checkpoint::find(std::string_view name) const {
   const auto it = stored_.find(name);
-  if (it == stored_.end()) return fail(ErrorCode::kNotFound, "{}: no tensor '{}'", directory_, display_name(name));
+  if (it == stored_.end()) return fail(ErrorCode::kNotFound, "{}: no tensor '{}'", directory(), display_name(name));
   return &it->second;
 }
 

@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "base/result.h"
+#include "files/file_set.h"
 #include "files/safetensors.h"
 #include "weights/config.h"
 #include "weights/tensor_table.h"
@@ -41,13 +42,20 @@ struct StoredTensor {
 class Checkpoint {
  public:
   // Fails on the first thing hadal could not run: the error names file, tensor and remedy.
-  static Result<std::shared_ptr<const Checkpoint>> open(const std::string& directory);
+  static Result<std::shared_ptr<const Checkpoint>> open(FileSet files);
+  static Result<std::shared_ptr<const Checkpoint>> open(const std::string& directory) {
+    return open(FileSet::directory(directory));
+  }
 
   // For listings and plans: fails only without a usable config.json or index; everything else is in problems(). Shards
   // may be cut off after their headers.
-  static Result<std::shared_ptr<const Checkpoint>> open_for_inspection(const std::string& directory);
+  static Result<std::shared_ptr<const Checkpoint>> open_for_inspection(FileSet files);
+  static Result<std::shared_ptr<const Checkpoint>> open_for_inspection(const std::string& directory) {
+    return open_for_inspection(FileSet::directory(directory));
+  }
 
-  const std::string& directory() const { return directory_; }
+  const std::string& directory() const { return files_.label(); }
+  const FileSet& files() const { return files_; }  // tokenizer.json and generation_config.json lie beside the weights
   const ModelConfig& config() const { return config_; }
   const TensorTable& table() const { return table_; }
   bool has_mtp() const { return has_mtp_; }  // a one-step MTP block is stored, whole
@@ -90,13 +98,13 @@ class Checkpoint {
   Checkpoint& operator=(const Checkpoint&) = delete;
 
  private:
-  Checkpoint(std::string directory, ModelConfig config);
+  Checkpoint(FileSet files, ModelConfig config);
   Status read_shards();
   void check_tensors();
   void check_tensor(const TensorSpec& spec);
   void read_chat_generation();
 
-  std::string directory_;
+  FileSet files_;
   ModelConfig config_;
   TensorTable table_;
   std::vector<Shard> shards_;

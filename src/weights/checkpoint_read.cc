@@ -49,7 +49,7 @@ double element(DType dtype, Bytes data, std::int64_t i) {
 Result<std::vector<double>> Checkpoint::dequantise(std::string_view name) const {
   const TensorSpec* spec = table_.find(name);
   if (!spec)
-    return fail(ErrorCode::kNotFound, "{}: '{}' is not a tensor of this model", directory_, name.substr(0, 120));
+    return fail(ErrorCode::kNotFound, "{}: '{}' is not a tensor of this model", directory(), name.substr(0, 120));
   return dequantise(*spec);
 }
 
@@ -57,7 +57,7 @@ Result<std::vector<double>> Checkpoint::dequantise(const TensorSpec& spec) const
   const StoredTensor* weight = HADAL_TRY(find(spec.name));
   const auto form = stored_form(spec, weight->dtype, config_.weight_block_size);
   const StoredTensor* scale = form && form->has_scale ? HADAL_TRY(find(spec.scale_name())) : nullptr;
-  const std::string where = fmt::format("{}/{}", directory_, shards_[weight->shard].file);
+  const std::string where = fmt::format("{}/{}", directory(), shards_[weight->shard].file);
   if (!form || form->shape != weight->shape || (scale && scale->shape != form->scale_shape))
     return fail(ErrorCode::kBadInput, "{}: tensor '{}' does not have the stored form of the tensor table", where,
                 spec.name);
@@ -101,11 +101,11 @@ Result<std::vector<double>> Checkpoint::dequantise(const TensorSpec& spec) const
 Result<std::vector<double>> Checkpoint::values(std::string_view name) const {
   const TensorSpec* spec = table_.find(name);
   if (!spec)
-    return fail(ErrorCode::kNotFound, "{}: '{}' is not a tensor of this model", directory_, name.substr(0, 120));
+    return fail(ErrorCode::kNotFound, "{}: '{}' is not a tensor of this model", directory(), name.substr(0, 120));
   const StoredTensor* weight = HADAL_TRY(find(spec->name));
   const auto form = stored_form(*spec, weight->dtype, config_.weight_block_size);
   if (form && form->has_scale)
-    return fail(ErrorCode::kUsage, "{}: tensor '{}' has a scale, ask for its dequantised values", directory_, name);
+    return fail(ErrorCode::kUsage, "{}: tensor '{}' has a scale, ask for its dequantised values", directory(), name);
   return dequantise(*spec);
 }
 

@@ -1,0 +1,203 @@
+#include "weights/pack.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+#include "numbers/bf16.h"
+#include "numbers/e2m1.h"
+#include "numbers/e4m3.h"
+#include "numbers/e8m0.h"
+
+namespace hadal {
+namespace {
+
+constexpr std::int64_t kScaleColumns = 128;  // PackedMatrix keeps one FP8 scale per so many columns
+constexpr std::int64_t kFp4Block = 32;
+
+template <class T>
+T load(const std::byte* data, std::int64_t index) {
+  T v;  // tensors need not be aligned in the file
+  std::memcpy(&v, data + static_cast<std::size_t>(index) * sizeof(T), sizeof(T));
+  return v;
+}
+
+// The FP8 scale of absolute row r, column block b; NaN if the stored one is.
+float fp8_scale(const StoredMatrix& m, std::int64_t r, std::int64_t b) {
+  const std::int64_t index = r / m.block * ceil_div(m.cols, m.block) + b;
+  return m.scale_dtype == DType::kF32 ? load<float>(m.scales.data(), index)
+                                      : e8m0_to_float(load<std::uint8_t>(m.scales.data(), index));
+}
+
+// Rows of a tile that exist, from its first one on.
+struct TileRows {
+  std::int64_t first;  // absolute
+  std::int64_t count;  // 1 .. 16
+};
+TileRows rows_of(const StoredMatrix& m, std::int64_t tile) {
+  return {m.first_row + tile * kTileRows, std::min(kTileRows, m.rows - tile * kTileRows)};
+}
+
+std::optional<PackFault> pack_fp4(const StoredMatrix& m, TileRows rows, std::byte* out) {
+  const std::int64_t blocks = ceil_div(m.cols, kFp4Block), row_bytes = m.cols / 2;
+  for (std::int64_t block = 0; block < blocks; ++block, out += kFp4TileBytes) {
+    std::memset(out, 0, 256);
+    std::memset(out + 256, 127, 16);  // rows of padding: zeros times 2^0
+    const std::int64_t bytes = std::min<std::int64_t>(kFp4Block / 2, row_bytes - block * kFp4Block / 2);
+    for (std::int64_t r = 0; r < rows.count; ++r) {
+      const std::byte* in = m.data.data() + (rows.first + r) * row_bytes + block * kFp4Block / 2;
+      const auto scale = load<std::uint8_t>(m.scales.data(), (rows.first + r) * blocks + block);
+      if (scale == kE8m0Nan) return PackFault{true, rows.first + r, block * kFp4Block};
+      out[256 + r] = static_cast<std::byte>(scale);
+      for (std::int64_t j = 0; j < bytes; ++j) {
+        // Column c = 8g + 4h + b goes to nibble h of byte b of group g.
+        for (std::int64_t c : {2 * j, 2 * j + 1}) {
+          const auto code = static_cast<unsigned>(in[j]) >> (c % 2 * 4) & 15u;
+          std::byte& target = out[c / 8 * 64 + r * 4 + c % 4];
+          target |= static_cast<std::byte>(code << (c / 4 % 2 * 4));
+        }
+      }
+    }
+  }
+  return std::nullopt;
+}
+
+std::optional<PackFault> pack_fp8(const StoredMatrix& m, TileRows rows, std::byte* out, float* scales,
+                                  std::int64_t run_bytes) {
+  std::memset(out, 0, static_cast<std::size_t>(run_bytes));
+  for (std::int64_t b = 0; b < ceil_div(m.cols, kScaleColumns); ++b) {
+    scales[b] = fp8_scale(m, rows.first, b);
+    if (!std::isfinite(scales[b])) return PackFault{true, rows.first, b * kScaleColumns};
+  }
+  for (std::int64_t r = 0; r < rows.count; ++r) {
+    const std::byte* in = m.data.data() + (rows.first + r) * m.cols;
+    std::byte* lane = out + r / 4 * 16 + r % 4 * 2;
+    for (std::int64_t c = 0; c < m.cols; ++c) {
+      if (e4m3_is_nan(static_cast<std::uint8_t>(in[c]))) return PackFault{false, rows.first + r, c};
+      lane[c / 4 * 64 + c % 4 / 2 * 8 + c % 2] = in[c];
+    }
+  }
+  return std::nullopt;
+}
+
+// One stored element with its scale, as float: exact except for E4M3 codes times F32 scales, which round once.
+std::optional<float> plain_value(const StoredMatrix& m, std::int64_t r, std::int64_t c) {
+  float v = 0;
+  switch (m.dtype) {
+    case DType::kBF16:
+      v = bf16_to_float(load<std::uint16_t>(m.data.data(), r * m.cols + c));
+      break;
+    case DType::kF32:
+      v = load<float>(m.data.data(), r * m.cols + c);
+      break;
+    case DType::kE4M3:
+      v = static_cast<float>(static_cast<double>(e4m3_to_float(load<std::uint8_t>(m.data.data(), r * m.cols + c))) *
+                             static_cast<double>(fp8_scale(m, r, c / m.block)));
+      break;
+    default:
+      return std::nullopt;
+  }
+  if (!std::isfinite(v)) return std::nullopt;
+  return v;
+}
+
+std::optional<PackFault> pack_plain(const StoredMatrix& m, TileRows rows, Encoding encoding, std::byte* out,
+                                    std::int64_t run_bytes) {
+  std::memset(out, 0, static_cast<std::size_t>(run_bytes));
+  for (std::int64_t r = 0; r < rows.count; ++r)
+    for (std::int64_t c = 0; c < m.cols; ++c) {
+      const auto v = plain_value(m, rows.first + r, c);
+      if (!v) return PackFault{false, rows.first + r, c};
+      if (encoding == Encoding::kBf16) {
+        const std::uint16_t bits = bf16_from_float(*v);
+        std::memcpy(out + c / 2 * 64 + r * 4 + c % 2 * 2, &bits, 2);
+      } else {
+        std::memcpy(out + c * 64 + r * 4, &*v, 4);
+      }
+    }
+  return std::nullopt;
+}
+
+// Some 16-row tile crosses from one scale block into the next.
+bool tiles_straddle_blocks(const StoredMatrix& m) {
+  for (std::int64_t tile = 0; tile < ceil_div(m.rows, kTileRows); ++tile) {
+    const TileRows rows = rows_of(m, tile);
+    if (rows.first / m.block != (rows.first + rows.count - 1) / m.block) return true;
+  }
+  return false;
+}
+
+}  // namespace
+
+Encoding packed_encoding(const StoredMatrix& m) {
+  switch (m.dtype) {
+    case DType::kI8:
+      return Encoding::kFp4;
+    case DType::kBF16:
+      return Encoding::kBf16;
+    case DType::kE4M3:
+      if (!tiles_straddle_blocks(m)) return Encoding::kFp8;
+      return m.scale_dtype == DType::kF32 ? Encoding::kF32 : Encoding::kBf16;
+    default:
+      return Encoding::kF32;
+  }
+}
+
+std::int64_t packed_tile_bytes(const StoredMatrix& m, Encoding encoding) {
+  return PackedMatrix{encoding, m.rows, m.cols, nullptr, nullptr}.bytes();
+}
+
+std::int64_t packed_scale_count(const StoredMatrix& m, Encoding encoding) {
+  const PackedMatrix shape{encoding, m.rows, m.cols, nullptr, nullptr};
+  return encoding == Encoding::kFp8 ? shape.tile_count() * shape.scale_blocks() : 0;
+}
+
+std::optional<PackFault> pack_tile(const StoredMatrix& m, const PackedMatrix& out, std::int64_t tile) {
+  const TileRows rows = rows_of(m, tile);
+  const std::int64_t run_bytes = out.tile_run_bytes();
+  std::byte* run = const_cast<std::byte*>(out.tiles) + tile * run_bytes;
+  switch (out.encoding) {
+    case Encoding::kFp4:
+      return pack_fp4(m, rows, run);
+    case Encoding::kFp8:
+      return pack_fp8(m, rows, run, const_cast<float*>(out.scales) + tile * out.scale_blocks(), run_bytes);
+    default:
+      return pack_plain(m, rows, out.encoding, run, run_bytes);
+  }
+}
+
+std::vector<double> unpack(const PackedMatrix& m) {
+  std::vector<double> out(static_cast<std::size_t>(m.rows * m.cols));
+  for (std::int64_t row = 0; row < m.rows; ++row) {
+    const std::byte* run = m.tiles + row / kTileRows * m.tile_run_bytes();
+    const std::int64_t r = row % kTileRows;
+    for (std::int64_t c = 0; c < m.cols; ++c) {
+      double v = 0;
+      switch (m.encoding) {
+        case Encoding::kFp4: {
+          const std::byte* block = run + c / 32 * kFp4TileBytes;
+          const std::int64_t k = c % 32;
+          const auto code = load<std::uint8_t>(block, k / 8 * 64 + r * 4 + k % 4) >> (k / 4 % 2 * 4);
+          v = static_cast<double>(e2m1_to_float(static_cast<std::uint8_t>(code))) *
+              static_cast<double>(e8m0_to_float(load<std::uint8_t>(block, 256 + r)));
+          break;
+        }
+        case Encoding::kFp8:
+          v = static_cast<double>(
+                  e4m3_to_float(load<std::uint8_t>(run, c / 4 * 64 + r / 4 * 16 + c % 4 / 2 * 8 + r % 4 * 2 + c % 2))) *
+              static_cast<double>(m.scales[row / kTileRows * m.scale_blocks() + c / kScaleColumns]);
+          break;
+        case Encoding::kBf16:
+          v = bf16_to_float(load<std::uint16_t>(run + c / 2 * 64, r * 2 + c % 2));
+          break;
+        case Encoding::kF32:
+          v = load<float>(run + c * 64, r);
+          break;
+      }
+      out[static_cast<std::size_t>(row * m.cols + c)] = v;
+    }
+  }
+  return out;
+}
+
+}  // namespace hadal
