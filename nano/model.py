@@ -65,7 +65,7 @@ class Compressor(nn.Module):
         B, T, d = x.shape
         n = T // self.r
         x = x[:, :n * self.r]
-        e = self.norm(K.pool(x @ self.wkv.t(), x @ self.wgate.t(), self.ape, self.r, self.hd))
+        e = self.norm(K.pool(K.linear(x, self.wkv), K.linear(x, self.wgate), self.ape, self.r, self.hd))
         cs, sn = rot.table(True, self.r)
         return K.rope(e, (cs[:n].contiguous(), sn[:n].contiguous()), 1)
 
@@ -136,18 +136,18 @@ class Attention(nn.Module):
         H, D, w, r = self.H, self.D, self.w, self.r
         n = T // w
         tab = rot.table(r > 0)
-        qr = self.q_norm(x @ self.wq_a.t())
-        q = K.rope(K.rms((qr @ self.wq_b.t()).view(B, T, H, D)), tab, H)
+        qr = self.q_norm(K.linear(x, self.wq_a))
+        q = K.rope(K.rms(K.linear(qr, self.wq_b).view(B, T, H, D)), tab, H)
         q = q.view(B, n, w, H, D).transpose(2, 3).reshape(B * n, H * w, D)
-        kv = self.cache_row(K.rope(self.kv_norm(x @ self.wkv.t()), tab, 1), aux)
+        kv = self.cache_row(K.rope(self.kv_norm(K.linear(x, self.wkv)), tab, 1), aux)
         kc = kv.view(B, n, w, D)
         kk = torch.cat([F.pad(kc[:, :-1], (0, 0, 0, 0, 1, 0)), kc], 2).view(B * n, 2 * w, D)
-        s1 = torch.bmm(q, kk.transpose(1, 2))
+        s1 = K.product(q, kk.transpose(1, 2))
         e = s2 = sel = None
         M = T // r if r else 0
         if r:
             e = self.cache_row(self.compressor(x, rot), aux)
-            s2 = torch.bmm(q.view(B, n * H * w, D), e.transpose(1, 2))
+            s2 = K.product(q.view(B, n * H * w, D), e.transpose(1, 2))
         if r == 4 and aux is not None and (aux["topk"] or aux["kl"]):
             sc = self.indexer(x.detach(), qr.detach(), rot, aux["round"])
             vis = ((torch.arange(T) + 1) // 4)[:, None] > torch.arange(M)[None]
@@ -155,9 +155,9 @@ class Attention(nn.Module):
             if aux["topk"] and M > self.k:
                 sel = select(sc.detach(), self.k)
         p1, p2 = K.smax_sink(s1, s2, self.attn_sink, (B, n, H, w, M, r), D ** -0.5, sel)
-        o = torch.bmm(p1, kk)
+        o = K.product(p1, kk)
         if r:
-            o = o.view(B, n * H * w, D) + torch.bmm(p2, e)
+            o = o.view(B, n * H * w, D) + K.product(p2, e)
             if r == 4 and aux is not None and aux["kl"]:
                 with torch.no_grad():
                     t = p2.view(B, n, H, w, M).sum(2).view(B, T, M)
@@ -176,10 +176,10 @@ class Attention(nn.Module):
         o = o.view(B, n, H, w, D).transpose(2, 3).reshape(B, T, H, D)
         o = K.rope(o, tab, H, True).view(B * T, self.G, -1)
         if self.G == 1:
-            u = o[:, 0] @ self.wo_a.t()
+            u = K.linear(o[:, 0], self.wo_a)
         else:
-            u = torch.cat([o[:, g] @ self.wo_a[g * self.R:(g + 1) * self.R].t() for g in range(self.G)], 1)
-        return u @ self.wo_b.t()
+            u = torch.cat([K.linear(o[:, g], self.wo_a[g * self.R:(g + 1) * self.R]) for g in range(self.G)], 1)
+        return K.linear(u, self.wo_b)
 
 
 class MoE(nn.Module):
@@ -209,8 +209,8 @@ class MoE(nn.Module):
         wt = sc * mask
         wt = wt / wt.sum(1, keepdim=True) * self.scale
         wt = torch.cat([wt, torch.ones_like(wt[:, :1])], 1)
-        y = K.swiglu(x @ self.up.view(-1, d).t(), wt, self.lim)
-        return y @ self.down.transpose(0, 1).reshape(d, -1).t()
+        y = K.swiglu(K.linear(x, self.up.view(-1, d)), wt, self.lim)
+        return K.linear(y, self.down.transpose(0, 1).reshape(d, -1))
 
     def balance(self, rate):
         if not self.hashed:
@@ -287,15 +287,15 @@ class Model(nn.Module):
         X = self.embed[ids.reshape(-1)].unsqueeze(1).expand(B * T, n, d).contiguous()
         for b in self.layers:
             X = b(X, ids, self.rot, aux)
-        lg = self.norm(self.hc_head(X)) @ self.head.t()
+        lg = K.linear(self.norm(self.hc_head(X)), self.head)
         if not mtp:
             return lg
         nxt = torch.cat([ids[:, 1:], ids[:, :1]], 1)
         m = self.mtp
-        e = m.enorm(self.embed[nxt.reshape(-1)]) @ m.e_proj.t()
-        h = m.hnorm(X) @ m.h_proj.t()
+        e = K.linear(m.enorm(self.embed[nxt.reshape(-1)]), m.e_proj)
+        h = K.linear(m.hnorm(X), m.h_proj)
         Y = m.block((h + e.unsqueeze(1)).contiguous(), nxt, self.rot, aux)
-        return lg, m.norm(m.hc_head(Y)) @ self.head.t()
+        return lg, K.linear(m.norm(m.hc_head(Y)), self.head)
 
 
 def config(V, d=128, ratios=(0, 4, 128, 4, 0), H=4, D=128, rd=64, q=96, G=2, R=64, E=4, k=2, I=96, ih=2, ihd=64, topk=32, hc=4, nhash=1, win=128):

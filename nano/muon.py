@@ -5,15 +5,15 @@ import torch
 
 
 def orthogonal(x):
-    """nearest semi-orthogonal matrices of [..., m, n], roughly"""
-    x = x / (x.norm(dim=(-2, -1), keepdim=True) + 1e-7)
+    """nearest semi-orthogonal matrices of [..., m, n], roughly; bfloat16 is exact enough for a direction"""
+    x = (x / (x.norm(dim=(-2, -1), keepdim=True) + 1e-7)).bfloat16()
     flip = x.shape[-2] > x.shape[-1]
     if flip:
-        x = x.transpose(-2, -1)
+        x = x.transpose(-2, -1).contiguous()
     for _ in range(5):
         a = x @ x.transpose(-2, -1)
-        x = 3.4445 * x + (-4.7750 * a + 2.0315 * a @ a) @ x      # coefficients of Jordan's quintic
-    return x.transpose(-2, -1) if flip else x
+        x = 3.4445 * x + (-4.7750 * a + 2.0315 * (a @ a)) @ x    # coefficients of Jordan's quintic
+    return (x.transpose(-2, -1) if flip else x).float()
 
 
 class Muon:

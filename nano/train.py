@@ -17,6 +17,7 @@ import torch
 import torch.multiprocessing as mp
 import torch.nn.functional as F
 
+import kernels
 import rounding
 import tokenizer
 from batches import Stream
@@ -108,6 +109,7 @@ def loss_of(model, batch, kinds, stage, step, r):
 def worker(rank, a, plan, cfg, tok_json, start, shared):
     torch.set_num_threads(1)
     torch.manual_seed(a.seed)
+    kernels.low_precision = not a.float32
     tok = tokenizer.from_release(tok_json)
     model = Model(cfg)
     model.load_state_dict(start["model"])
@@ -121,7 +123,7 @@ def worker(rank, a, plan, cfg, tok_json, start, shared):
     moes = [m for m in model.modules() if hasattr(m, "balance")]
     loads = [m.load for m in moes if not m.hashed]
     step, tokens, before, cpu = (start.get(k, 0) for k in ("step", "tokens", "elapsed", "cpu"))
-    first, began, log, saved, running = step, time.time(), time.time(), time.time(), {}
+    first, began, log, saved, running, skipped = step, time.time(), time.time(), time.time(), {}, 0
     r, stream = random.Random(f"{a.seed} {rank} {step} skip"), Stream(tok, f"{a.seed} {rank} {step}")
 
     def save():
@@ -155,14 +157,18 @@ def worker(rank, a, plan, cfg, tok_json, start, shared):
                 for p, v in master.items():
                     p.copy_(v)
         reduce_gradients(params, loads, shared, rank, a.workers)
-        torch.nn.utils.clip_grad_norm_([p for p in params.values() if p.grad is not None], 1.0)
-        muon.step(rate)
-        for g in adam.param_groups:
-            g["lr"] = rate * 0.35
-        adam.step()
+        norm = torch.nn.utils.clip_grad_norm_([p for p in params.values() if p.grad is not None], 1.0)
+        if torch.isfinite(norm):                             # the sum is the same everywhere, so all workers decide alike
+            muon.step(rate)
+            for g in adam.param_groups:
+                g["lr"] = rate * 0.35
+            adam.step()
+            for m in moes:
+                m.balance(0.002 * rate / plan["rate"])
+        elif rank == 0:
+            skipped += 1
+            print(f"{a.name} step {step}: gradient not finite, left out ({skipped} so far)", [n for n, p in params.items() if p.grad is not None and not p.grad.isfinite().all()][-4:], float(loss), flush=True)
         exchange(params, mine, shared)
-        for m in moes:
-            m.balance(0.002 * rate / plan["rate"])
         step += 1
         tokens += batch.shape[0] * stage["length"] * a.workers
         if rank == 0:
@@ -241,6 +247,7 @@ if __name__ == "__main__":
     ap.add_argument("--workers", type=int, default=2)
     ap.add_argument("--init", default="", help="a run's .pt file or an exported checkpoint folder")
     ap.add_argument("--keep-optimizer", action="store_true")
+    ap.add_argument("--float32", action="store_true", help="matrix products in float32 instead of bfloat16")
     ap.add_argument("--upcycle", action="store_true")
     ap.add_argument("--seed", type=int, default=1)
     ap.add_argument("--save", type=float, default=180.0, help="seconds between checkpoints")
