@@ -16,13 +16,9 @@ namespace hadal::cli {
 namespace {
 
 Result<std::shared_ptr<const Tokenizer>> open_tokenizer(const std::string& model) {
-  if (!model.empty()) return Tokenizer::load(model + "/tokenizer.json");
-  for (const EmbeddedFile& file : embedded_model()) {
-    if (file.name != "tokenizer.json") continue;
-    const std::string_view json(reinterpret_cast<const char*>(file.bytes.data()), file.bytes.size());
-    return Tokenizer::from_json(json, "the embedded model's tokenizer.json");
-  }
-  return fail(ErrorCode::kInternal, "the embedded model has no tokenizer.json; build the program again");
+  const FileSet files = model_files(model);
+  constexpr std::uint64_t kMost = std::uint64_t{64} << 20;  // the official file has 6 MB
+  return Tokenizer::from_json(HADAL_TRY(files.read_text("tokenizer.json", kMost)), files.path_of("tokenizer.json"));
 }
 
 // One line of input, in messages.

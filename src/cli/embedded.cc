@@ -24,20 +24,20 @@ HADAL_EMBED(hadal_nano_weights, "model.safetensors")
 namespace hadal::cli {
 namespace {
 
-EmbeddedFile file(std::string_view name, const std::byte* begin, const std::byte* end) {
+NamedBytes file(std::string_view name, const std::byte* begin, const std::byte* end) {
   return {name, Bytes(begin, static_cast<std::size_t>(end - begin))};
 }
 
 }  // namespace
 
-std::span<const EmbeddedFile> embedded_model() {
-  static const EmbeddedFile files[] = {
+FileSet model_files(const std::string& model) {
+  if (!model.empty()) return FileSet::directory(model);
+  return FileSet::memory("(embedded nano)", {
       file("config.json", hadal_nano_config_begin, hadal_nano_config_end),
       file("generation_config.json", hadal_nano_generation_begin, hadal_nano_generation_end),
       file("tokenizer.json", hadal_nano_tokenizer_begin, hadal_nano_tokenizer_end),
       file("model.safetensors", hadal_nano_weights_begin, hadal_nano_weights_end),
-  };
-  return files;
+  });
 }
 
 }  // namespace hadal::cli

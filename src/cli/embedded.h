@@ -1,19 +1,14 @@
 // Files built into the program: the embedded nano model, as the release directory it was.
 #pragma once
 
-#include <span>
-#include <string_view>
+#include <string>
 
-#include "base/span.h"
+#include "files/file_set.h"
 
 namespace hadal::cli {
 
-struct EmbeddedFile {
-  std::string_view name;  // "config.json", "model.safetensors", ...
-  Bytes bytes;            // 64-byte aligned, read-only, valid for the life of the program
-};
-
-// Every file of nano/weights/. The order is fixed: config, generation config, tokenizer, weights.
-std::span<const EmbeddedFile> embedded_model();
+// The files of the model a command names: a directory, or the embedded nano when `model` is empty. The embedded files are 64-byte
+// aligned, read-only, and live as long as the program.
+FileSet model_files(const std::string& model);
 
 }  // namespace hadal::cli

@@ -1,0 +1,67 @@
+#include "sessions/engine.h"
+
+#include <algorithm>
+
+namespace hadal {
+namespace {
+
+std::int64_t bytes_of(const HyperConnectionWeights& w) { return w.fn.bytes(); }
+std::int64_t bytes_of(const CompressorWeights& w) { return w.wkv.bytes() + w.wgate.bytes(); }
+std::int64_t bytes_of(const ExpertWeights& w) { return w.w1.bytes() + w.w2.bytes() + w.w3.bytes(); }
+
+std::int64_t bytes_of(const BlockWeights& b, const ModelConfig& c, std::int64_t ratio) {
+  const AttentionWeights& a = b.attn;
+  std::int64_t sum = bytes_of(b.hc_attn) + bytes_of(b.hc_ffn) + a.wq_a.bytes() + a.wq_b.bytes() + a.wkv.bytes() + a.wo_b.bytes();
+  for (const PackedMatrix& m : a.wo_a) sum += m.bytes();
+  if (ratio) sum += bytes_of(a.compressor);
+  if (ratio == 4) sum += a.indexer.wq_b.bytes() + a.indexer.weights_proj.bytes() + bytes_of(a.indexer.compressor);
+  sum += b.ffn.gate.bytes() + bytes_of(b.ffn.shared);
+  if (!b.ffn.experts.empty()) sum += c.num_experts_per_tok * bytes_of(b.ffn.experts.front());
+  return sum;
+}
+
+}  // namespace
+
+std::int64_t decode_weight_bytes(const ModelWeights& w) {
+  std::int64_t sum = w.head.bytes() + bytes_of(w.hc_head) + 2 * w.config.hidden_size;
+  for (std::size_t l = 0; l < w.layers.size(); ++l) sum += bytes_of(w.layers[l], w.config, w.config.ratio(static_cast<std::int64_t>(l)));
+  return sum;
+}
+
+Result<Engine> Engine::open(std::shared_ptr<const Checkpoint> checkpoint, const ModelOptions& options) {
+  Engine e;
+  e.checkpoint = std::move(checkpoint);
+  const FileSet& files = e.checkpoint->files();
+  constexpr std::uint64_t kMost = std::uint64_t{64} << 20;  // the official tokenizer.json has 6 MB
+  std::string tokenizer_json = HADAL_TRY(files.read_text("tokenizer.json", kMost));
+  e.tokenizer = HADAL_TRY(Tokenizer::from_json(tokenizer_json, files.path_of("tokenizer.json")));
+  const ModelConfig& c = e.checkpoint->config();
+  if (e.tokenizer->vocab_size() > c.vocab_size)
+    return fail(ErrorCode::kBadInput, "{} has ids up to {}, the model's vocabulary is {}; tokenizer and weights do not belong together",
+                files.path_of("tokenizer.json"), e.tokenizer->vocab_size() - 1, c.vocab_size);
+  if (files.contains("generation_config.json")) {
+    std::string text = HADAL_TRY(files.read_text("generation_config.json", 1 << 20));
+    e.generation = HADAL_TRY(parse_generation_config(text, files.path_of("generation_config.json")));
+  }
+  if (e.generation.eos_token_ids.empty()) e.generation.eos_token_ids = {TokenId{c.eos_token_id}};
+  ModelWeights weights = HADAL_TRY(load_weights(e.checkpoint));
+  e.model = HADAL_TRY(Model::create(std::move(weights), options));
+  return e;
+}
+
+SamplingOptions Engine::default_sampling() const {
+  SamplingOptions s = generation.sampling();
+  s.stop_ids = generation.eos_token_ids;
+  auto vocab = static_cast<std::int32_t>(checkpoint->config().vocab_size);
+  for (std::int32_t id = 0, from = -1; id <= vocab; ++id) {
+    bool unused = id < vocab && !tokenizer->contains(TokenId{id});
+    if (unused && from < 0) from = id;
+    if (!unused && from >= 0) {
+      s.forbidden.push_back({from, id});
+      from = -1;
+    }
+  }
+  return s;
+}
+
+}  // namespace hadal

@@ -1,0 +1,31 @@
+// A model ready to work with: weights, tokenizer and the release's sampling defaults, loaded from one checkpoint.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "base/result.h"
+#include "model/model.h"
+#include "sampling/generation_config.h"
+#include "tokens/tokenizer.h"
+#include "weights/checkpoint.h"
+
+namespace hadal {
+
+struct Engine {
+  std::shared_ptr<const Checkpoint> checkpoint;
+  std::shared_ptr<Model> model;
+  std::shared_ptr<const Tokenizer> tokenizer;
+  GenerationConfig generation;  // eos ids always set: generation_config.json's, else config.json's
+
+  // Sampling as the release asks for; ids that no tokenizer entry has are forbidden.
+  SamplingOptions default_sampling() const;
+
+  static Result<Engine> open(std::shared_ptr<const Checkpoint> checkpoint, const ModelOptions& options = {});
+};
+
+// Weight bytes that one decoded token reads: every dense matrix, num_experts_per_tok experts a layer, the head, one row of the
+// embedding. With the time per token this gives the bandwidth a decode step reached.
+std::int64_t decode_weight_bytes(const ModelWeights& weights);
+
+}  // namespace hadal
