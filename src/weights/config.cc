@@ -74,19 +74,19 @@ class Reader {
   }
 
   // The only value hadal runs; absence means that value.
-  void only(std::string_view key, std::string_view value) {
+  void only_text(std::string_view key, std::string_view value) {
     std::string_view got;
     if (!has(key)) return;
     if (object_.at_key(key).get_string().get(got) != simdjson::SUCCESS || got != value)
       complain(ErrorCode::kUnsupported, "key '{}' is {}, hadal runs only \"{}\"", key, shown(key), value);
   }
-  void only(std::string_view key, bool value) {
+  void only_flag(std::string_view key, bool value) {
     bool got = false;
     if (!has(key)) return;
     if (object_.at_key(key).get_bool().get(got) != simdjson::SUCCESS || got != value)
       complain(ErrorCode::kUnsupported, "key '{}' is {}, hadal runs only {}", key, shown(key), value);
   }
-  void only(std::string_view key, std::int64_t value) {
+  void only_integer(std::string_view key, std::int64_t value) {
     std::int64_t got = 0;
     if (!has(key)) return;
     if (object_.at_key(key).get_int64().get(got) != simdjson::SUCCESS || got != value)
@@ -186,8 +186,8 @@ void refuse_other_models(Reader& r) {
 void read_quantization(Reader& r, ModelConfig& c) {
   auto q = r.object("quantization_config");
   if (!q) return;
-  q->only("quant_method", "fp8");
-  q->only("fmt", "e4m3");
+  q->only_text("quant_method", "fp8");
+  q->only_text("fmt", "e4m3");
   if (q->has("weight_block_size")) {
     const auto block = q->integers("weight_block_size", 2, 1, kMaxWidth);
     // Scales are kept per 16 rows and 128 columns (packed_matrix.h); the V4 releases use 128 x 128, V4.1 uses 32 x 32.
@@ -203,8 +203,8 @@ void read_rope(Reader& r, ModelConfig& c) {
   c.compress_rope_theta = r.number("compress_rope_theta", 1, 1e12);
   auto s = r.object("rope_scaling");
   if (!s) return;
-  s->only("type", "yarn");
-  s->only("rope_type", "yarn");
+  s->only_text("type", "yarn");
+  s->only_text("rope_type", "yarn");
   if (!s->has("type") && !s->has("rope_type")) s->complain(ErrorCode::kBadInput, "key 'type' is missing");
   c.rope_scaling.factor = s->number("factor", 1e-6, 1e6);
   c.rope_scaling.original_max_position_embeddings = s->integer("original_max_position_embeddings", 1, kMaxPositions);
@@ -334,14 +334,14 @@ Result<ModelConfig> parse_config(std::string_view json, const std::string& where
   c.bos_token_id = static_cast<std::int32_t>(r.integer("bos_token_id", 0, kMaxVocab));
   c.eos_token_id = static_cast<std::int32_t>(r.integer("eos_token_id", 0, kMaxVocab));
 
-  r.only("scoring_func", "sqrtsoftplus");
-  r.only("topk_method", "noaux_tc");
-  r.only("hidden_act", "silu");
-  r.only("norm_topk_prob", true);
-  r.only("tie_word_embeddings", false);
-  r.only("attention_bias", false);
-  r.only("num_key_value_heads", std::int64_t{1});
-  r.only("n_shared_experts", std::int64_t{1});
+  r.only_text("scoring_func", "sqrtsoftplus");
+  r.only_text("topk_method", "noaux_tc");
+  r.only_text("hidden_act", "silu");
+  r.only_flag("norm_topk_prob", true);
+  r.only_flag("tie_word_embeddings", false);
+  r.only_flag("attention_bias", false);
+  r.only_integer("num_key_value_heads", 1);
+  r.only_integer("n_shared_experts", 1);
 
   read_rope(r, c);
   read_quantization(r, c);
