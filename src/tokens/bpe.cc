@@ -33,35 +33,40 @@ PairTable::PairTable(const std::vector<Parents>& parents) {
   const std::size_t size = std::bit_ceil(std::max<std::size_t>(parents.size() * 2, 64));
   slots_.assign(size, kFree);
   mask_ = size - 1;
-  shift_ = 64 - std::countr_zero(size);
+  slot_shift_ = 64 - std::countr_zero(size);
+  filter_.assign(size * 4 / 64, 0);
+  filter_shift_ = slot_shift_ - 2;
   for (Rank rank = kByteRanks; rank < parents.size(); ++rank) {
     const std::uint64_t key = key_of(parents[rank].left, parents[rank].right);
-    std::size_t i = slot_of(key);
+    const std::uint64_t hash = hash_of(key);
+    set(filter_, hash >> filter_shift_);
+    std::size_t i = hash >> slot_shift_;
     while (slots_[i] != kFree) i = (i + 1) & mask_;
     slots_[i] = key << kRankBits | rank;
   }
 }
 
-Bpe::Bpe(const Vocabulary& vocabulary)
-    : pairs_(vocabulary.parents()), parents_(vocabulary.parents()), id_of_rank_(vocabulary.id_of_rank()) {
+Bpe::Bpe(const Vocabulary& vocabulary) : pairs_(vocabulary.parents()) {
+  const std::size_t count = vocabulary.parents().size();
   std::vector<Sortable> sorted;
-  sorted.reserve(parents_.size());
-  lengths_.reserve(parents_.size());
-  for (Rank rank = 0; rank < parents_.size(); ++rank) {
-    const std::string_view bytes = vocabulary.bytes_of(id_of_rank_[rank]);
-    lengths_.push_back(static_cast<std::uint32_t>(bytes.size()));
+  sorted.reserve(count);
+  tokens_.reserve(count);
+  for (Rank rank = 0; rank < count; ++rank) {
+    const TokenId id = vocabulary.id_of_rank()[rank];
+    const std::string_view bytes = vocabulary.bytes_of(id);
+    tokens_.push_back({vocabulary.parents()[rank], kNoRank, static_cast<std::uint32_t>(bytes.size()),
+                       static_cast<std::uint32_t>(to_int(id))});
     sorted.push_back({sort_key(bytes), {bytes, rank}});
   }
   std::sort(sorted.begin(), sorted.end());
 
   // In sorted order the prefixes of a token are the entries still open above it.
-  shorter_.assign(parents_.size(), kNoRank);
   std::vector<ByteTrie::Entry> entries, open;
   entries.reserve(sorted.size());
   for (const Sortable& item : sorted) {
     entries.push_back(item.entry);
     while (!open.empty() && !item.entry.bytes.starts_with(open.back().bytes)) open.pop_back();
-    if (!open.empty()) shorter_[item.entry.value] = open.back().value;
+    if (!open.empty()) tokens_[item.entry.value].shorter = open.back().value;
     open.push_back(item.entry);
   }
   trie_ = ByteTrie(entries);
@@ -70,15 +75,16 @@ Bpe::Bpe(const Vocabulary& vocabulary)
 Result<Bpe> Bpe::build(const Vocabulary& vocabulary, const std::string& where) {
   Bpe bpe(vocabulary);
   std::uint64_t lookups = 0;
-  for (Rank rank = kByteRanks; rank < bpe.parents_.size(); ++rank) {
+  for (Rank rank = kByteRanks; rank < bpe.tokens_.size(); ++rank) {
     // Its parents encode to themselves (checked before, lower ranks), so it does if nothing joins across their border
     // before the merge itself does.
-    if (bpe.fits(bpe.parents_[rank].left, bpe.parents_[rank].right, rank, lookups)) continue;
+    const auto [left, right] = bpe.tokens_[rank].parents;
+    if (bpe.fits(left, right, rank, lookups)) continue;
     return fail(
         ErrorCode::kUnsupported,
         "{}: 'model.merges[{}]' makes '{}', but merges before it prevent that; hadal runs vocabularies where every "
         "token encodes to itself",
-        where, rank - kByteRanks, printable_of_bytes(vocabulary.bytes_of(bpe.id_of_rank_[rank])));
+        where, rank - kByteRanks, printable_of_bytes(vocabulary.bytes_of(bpe.id_of(rank))));
   }
   return bpe;
 }
@@ -91,59 +97,57 @@ bool Bpe::fits(Rank left, Rank right, Rank limit, std::uint64_t& pair_lookups) c
     if (pairs_.find(left, right) < limit) return false;
     if (left > right) {
       limit = left;
-      left = parents_[left].right;
+      left = tokens_[left].parents.right;
       if (left != limit) continue;
       limit = right + 1;  // a byte on the left: go on with the right
-      right = parents_[right].left;
+      right = tokens_[right].parents.left;
       if (right + 1 == limit) return true;
     } else {
       limit = right + 1;
-      right = parents_[right].left;
+      right = tokens_[right].parents.left;
       if (right + 1 != limit) continue;
       limit = left;
-      left = parents_[left].right;
+      left = tokens_[left].parents.right;
       if (left == limit) return true;
     }
   }
 }
 
-void Bpe::encode(std::string_view piece, Scratch& scratch) const {
-  std::vector<Rank>& tokens = scratch.tokens;
-  tokens.clear();
-  std::size_t position = 0;
+void Bpe::encode(std::string_view piece, Scratch& scratch, std::vector<TokenId>& out) const {
   ByteTrie::Match match = trie_.longest(piece);
   if (match.length == piece.size()) {
     ++scratch.attempts;
-    if (match.length != 0) tokens.push_back(match.value);
+    if (match.length != 0) out.push_back(id_of(match.value));
     return;
   }
 
+  std::vector<Rank>& path = scratch.path;
+  path.clear();
   scratch.dead.assign(piece.size() / 64 + 1, 0);
+  std::size_t position = 0;
   Rank candidate = match.value;
   while (position < piece.size()) {
     ++scratch.attempts;
-    const std::size_t end = position + lengths_[candidate];
-    if (!is_set(scratch.dead, end) &&
-        (tokens.empty() || fits(tokens.back(), candidate, kNoRank, scratch.pair_lookups))) {
-      tokens.push_back(candidate);
+    const std::size_t end = position + tokens_[candidate].length;
+    if (!is_set(scratch.dead, end) && (path.empty() || fits(path.back(), candidate, kNoRank, scratch.pair_lookups))) {
+      path.push_back(candidate);
       position = end;
       if (position < piece.size()) candidate = trie_.longest(piece.substr(position)).value;
-    } else if (shorter_[candidate] != kNoRank) {
-      candidate = shorter_[candidate];
+    } else if (tokens_[candidate].shorter != kNoRank) {
+      candidate = tokens_[candidate].shorter;
     } else {
       // Dead. The first position cannot be: some encoding exists, and the walk reaches it before it runs out.
       set(scratch.dead, position);
-      candidate = tokens.back();
-      tokens.pop_back();
-      position -= lengths_[candidate];
+      candidate = path.back();
+      path.pop_back();
+      position -= tokens_[candidate].length;
     }
   }
+  for (Rank rank : path) out.push_back(id_of(rank));
 }
 
 std::size_t Bpe::memory_bytes() const {
-  return trie_.memory_bytes() +
-         parents_.size() * (sizeof(Parents) + sizeof(std::uint32_t) + sizeof(Rank) + sizeof(TokenId)) +
-         std::bit_ceil(parents_.size() * 2) * sizeof(std::uint64_t);
+  return trie_.memory_bytes() + pairs_.memory_bytes() + tokens_.size() * sizeof(Token);
 }
 
 }  // namespace hadal::tokens

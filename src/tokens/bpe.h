@@ -17,7 +17,8 @@
 
 namespace hadal::tokens {
 
-// (left, right) -> rank of the merge, if there is one. Open addressing; an entry is packed into 64 bits.
+// (left, right) -> rank of the merge, if there is one. Most pairs have none, and a small bitmap that stays in the cache
+// says so; the table behind it uses open addressing, with an entry packed into 64 bits.
 class PairTable {
  public:
   explicit PairTable(const std::vector<Parents>& parents);
@@ -25,12 +26,17 @@ class PairTable {
   // kNoRank if no merge joins them.
   Rank find(Rank left, Rank right) const {
     const std::uint64_t key = key_of(left, right);
-    for (std::size_t i = slot_of(key);; i = (i + 1) & mask_) {
+    const std::uint64_t hash = hash_of(key);
+    const std::uint64_t bit = hash >> filter_shift_;
+    if ((filter_[bit / 64] >> (bit % 64) & 1) == 0) return kNoRank;
+    for (std::size_t i = hash >> slot_shift_;; i = (i + 1) & mask_) {
       const std::uint64_t entry = slots_[i];
       if (entry >> kRankBits == key) return static_cast<Rank>(entry & kRankMask);
       if (entry == kFree) return kNoRank;
     }
   }
+
+  std::size_t memory_bytes() const { return (slots_.size() + filter_.size()) * sizeof(std::uint64_t); }
 
  private:
   static constexpr int kRankBits = 21;  // 256 + kMaxIds ranks and a bit to spare
@@ -38,21 +44,20 @@ class PairTable {
   static constexpr std::uint64_t kFree = ~std::uint64_t{0};  // its key would need 22 bits
 
   static std::uint64_t key_of(Rank left, Rank right) { return std::uint64_t{left} << kRankBits | right; }
-  std::size_t slot_of(std::uint64_t key) const {
-    return static_cast<std::size_t>(key * 0x9E3779B97F4A7C15U >>
-                                    shift_);  // Fibonacci hashing: the top bits are mixed best
-  }
+  // Fibonacci hashing, with the left half folded in once more: the top bits are mixed best.
+  static std::uint64_t hash_of(std::uint64_t key) { return (key ^ key >> 13) * 0x9E3779B97F4A7C15U; }
 
   std::vector<std::uint64_t> slots_;
+  std::vector<std::uint64_t> filter_;  // eight to sixteen bits per merge: nine of ten misses end here
   std::size_t mask_ = 0;
-  int shift_ = 0;
+  int slot_shift_ = 0, filter_shift_ = 0;
 };
 
 class Bpe {
  public:
   // Room that one encode() after another reuses, and how much work was done; one per thread.
   struct Scratch {
-    std::vector<Rank> tokens;
+    std::vector<Rank> path;           // tokens so far
     std::vector<std::uint64_t> dead;  // bit per position that the walk stepped back from
     std::uint64_t attempts = 0;       // candidate tokens looked at, over all calls
     std::uint64_t pair_lookups = 0;
@@ -60,10 +65,9 @@ class Bpe {
 
   static Result<Bpe> build(const Vocabulary& vocabulary, const std::string& where);
 
-  // The ranks of `piece` in scratch.tokens. Any bytes; a piece is what Splitter gives.
-  void encode(std::string_view piece, Scratch& scratch) const;
+  // Appends the ids of `piece`, any bytes; pieces are what Splitter gives.
+  void encode(std::string_view piece, Scratch& scratch, std::vector<TokenId>& out) const;
 
-  TokenId id_of(Rank rank) const { return id_of_rank_[rank]; }
   std::size_t memory_bytes() const;
 
  private:
@@ -73,12 +77,20 @@ class Bpe {
   // `limit` count.
   bool fits(Rank left, Rank right, Rank limit, std::uint64_t& pair_lookups) const;
 
+  // What one step of the walk asks about a token, in a quarter of a cache line.
+  struct Token {
+    Parents parents;
+    Rank shorter;               // the longest token that is a proper prefix; kNoRank for bytes
+    std::uint32_t length : 11;  // bytes, at most kMaxTokenBytes
+    std::uint32_t id : 21;      // below kMaxIds
+  };
+  static_assert(sizeof(Token) == 16 && kMaxTokenBytes < (1 << 11) && kMaxIds <= (1 << 21));
+
+  TokenId id_of(Rank rank) const { return TokenId{static_cast<std::int32_t>(tokens_[rank].id)}; }
+
   ByteTrie trie_;  // bytes -> rank
   PairTable pairs_;
-  std::vector<Parents> parents_;        // per rank
-  std::vector<std::uint32_t> lengths_;  // per rank, bytes
-  std::vector<Rank> shorter_;           // per rank: the longest token that is a proper prefix; kNoRank for bytes
-  std::vector<TokenId> id_of_rank_;
+  std::vector<Token> tokens_;  // per rank
 };
 
 }  // namespace hadal::tokens

@@ -30,6 +30,7 @@ class Splitter {
   // True if the character at p exists, lies in the region, and has one of the bits.
   bool has(const char* p, std::uint8_t region, std::uint8_t bits, Char* c) const;
   const char* skip(const char* p, std::uint8_t region, std::uint8_t bits) const;
+  const char* skip_word(const char* p, std::uint8_t region) const;
   const char* end_of_number(const char* p) const;
   const char* end_of_punctuation(const char* p, std::uint8_t region) const;
   const char* end_of_space(const char* p, std::uint8_t region) const;
