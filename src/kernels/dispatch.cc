@@ -8,24 +8,46 @@
 namespace hadal {
 namespace {
 
-KernelTable scalar_table() {
-  KernelTable t = {};
-  t.name = "scalar";
-  scalar::fill_products(t);
-  scalar::fill_elementwise(t);
-  scalar::fill_hyper_connection(t);
-  scalar::fill_rows(t);
-  scalar::fill_attention(t);
-  scalar::fill_indexer(t);
-  scalar::fill_top_k(t);
-  return t;
+using Fill = void (*)(KernelTable&);
+
+constexpr Fill kScalar[] = {scalar::fill_products, scalar::fill_elementwise, scalar::fill_hyper_connection,
+                            scalar::fill_rows,     scalar::fill_attention,   scalar::fill_indexer,
+                            scalar::fill_top_k};
+constexpr Fill kAvx2[] = {avx2::fill_products, avx2::fill_elementwise, avx2::fill_hyper_connection, avx2::fill_rows,
+                          avx2::fill_attention, avx2::fill_indexer,    avx2::fill_top_k};
+constexpr Fill kAvx512[] = {avx512::fill_products, avx512::fill_elementwise, avx512::fill_hyper_connection,
+                            avx512::fill_rows,     avx512::fill_attention,   avx512::fill_indexer,
+                            avx512::fill_top_k};
+
+bool has_avx2() {
+  return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c") &&
+         __builtin_cpu_supports("bmi") && __builtin_cpu_supports("bmi2") && __builtin_cpu_supports("lzcnt") &&
+         __builtin_cpu_supports("popcnt");
+}
+
+bool has_avx512() {
+  return has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+         __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512cd") &&
+         __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512bf16") &&
+         __builtin_cpu_supports("avx512vbmi") && __builtin_cpu_supports("avx512vbmi2") &&
+         __builtin_cpu_supports("avx512bitalg");
 }
 
 struct Tables {
-  KernelTable scalar = scalar_table();
+  KernelTable scalar = {}, avx2 = {}, avx512 = {};
   KernelTables offered = {};
 
-  Tables() { offered.list[offered.count++] = &scalar; }
+  Tables() {
+    add(scalar, "scalar", kScalar);
+    if (has_avx2()) add(avx2, "avx2", kAvx2);
+    if (has_avx512()) add(avx512, "avx512", kAvx512);
+  }
+  template <std::size_t n>
+  void add(KernelTable& table, const char* name, const Fill (&families)[n]) {
+    table.name = name;
+    for (Fill fill : families) fill(table);
+    offered.list[offered.count++] = &table;
+  }
 };
 
 const Tables& tables() {

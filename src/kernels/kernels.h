@@ -17,6 +17,7 @@
 //   kInt8 activations        (kFp4 only) p = exact integer sum of (2*w)*x, as float; scale = row scale / 2 * token scale.
 //                            Row scales count as at least 2^-60 and at most 2^60 here, so that the product of scales is an
 //                            integer addition to the exponent.
+// Weight codes 0x7F and 0xFF of kFp8 (NaN) read as 480 here; the loader refuses them.
 // The same bits are promised for activations up to 2^100 in magnitude; beyond that, sets may differ in which infinity or
 // NaN they give.
 #pragma once

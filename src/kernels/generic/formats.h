@@ -26,14 +26,14 @@ typename V::F from_e8m0(typename V::I b) {
   return V::floats(V::template shl<23>(b));
 }
 
-// Codes 0..255 to float.
-template <class V>
+// Codes 0..255 to float. Without kNan the codes 0x7f and 0xff are 480, the value their bits spell.
+template <class V, bool kNan = true>
 typename V::F from_e4m3(typename V::I code) {
   auto c = V::bit_and(code, V::iset(0x7f));
   auto normal = V::add(V::template shl<20>(c), V::iset(120 << 23));
   auto subnormal = V::bits(V::mul(V::from_int(c), V::set(0x1p-9f)));
   auto r = V::select(V::greater(V::iset(8), c), subnormal, normal);
-  r = V::select(V::equal(c, V::iset(127)), V::iset(0x7fc00000), r);
+  if constexpr (kNan) r = V::select(V::equal(c, V::iset(127)), V::iset(0x7fc00000), r);
   return V::floats(V::bit_or(r, V::template shl<24>(V::bit_and(code, V::iset(0x80)))));
 }
 

@@ -29,7 +29,7 @@ F column(Encoding encoding, const std::byte* run, std::int64_t k) {
         std::int64_t at = k / 4 * 64 + r / 4 * 16 + k % 4 / 2 * 8 + r % 4 * 2 + k % 2;
         codes[r] = byte_at(run + at);
       }
-      return generic::from_e4m3<Lanes>(Lanes::load(codes));
+      return generic::from_e4m3<Lanes, false>(Lanes::load(codes));
     case Encoding::kBf16:
       for (int r = 0; r < 16; ++r) {
         std::uint16_t h;

@@ -1,0 +1,301 @@
+// Products on 256-bit registers: half a tile (8 rows) a register. One token takes both halves in one pass over the stream;
+// more take a half at a time with up to four tokens, which is what 16 registers hold.
+#include <immintrin.h>
+
+#include <utility>
+
+#include "kernels/avx2/lanes.h"
+#include "kernels/families.h"
+#include "kernels/generic/pack.h"
+
+namespace hadal {
+namespace {
+
+constexpr int kAhead = 4352;  // bytes read ahead of the weight stream, as in avx512/products.cc
+
+__m256i load(const std::byte* p) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)); }
+void prefetch(const std::byte* p) { _mm_prefetch(reinterpret_cast<const char*>(p) + kAhead, _MM_HINT_T0); }
+__m256 high_half(__m256i pairs) {
+  return _mm256_castsi256_ps(_mm256_and_si256(pairs, _mm256_set1_epi32(INT32_C(-65536))));
+}
+__m256 low_half(__m256i pairs) { return _mm256_castsi256_ps(_mm256_slli_epi32(pairs, 16)); }
+
+struct Pair { __m256 even, odd; };
+
+// One column pair of activations for one token, both elements in all lanes.
+struct Bf16Words {
+  using Word = std::int32_t;
+  static constexpr int kWords = 1;
+  static constexpr bool kExact = false;
+  static Pair pair(const Word* x, std::int64_t) {
+    __m256i v = _mm256_set1_epi32(*x);
+    return {low_half(v), high_half(v)};
+  }
+};
+struct F32Words {
+  using Word = float;
+  static constexpr int kWords = 2;
+  static constexpr bool kExact = true;
+  static Pair pair(const Word* x, std::int64_t m) { return {_mm256_set1_ps(x[0]), _mm256_set1_ps(x[m])}; }
+};
+
+// Decoders give kPairs column pairs of 8 rows from the half's part of a step of kBytes.
+template <class X>
+struct Fp4Columns {
+  static constexpr int kPairs = 4, kBytes = 64, kBlock = 32, kTail = 16;
+  const __m256 table = _mm256_setr_ps(0, 0.5f, 1, 1.5f, 2, 3, 4, 6);
+  const __m256i sign = _mm256_set1_epi32(INT32_MIN);
+
+  // The code's magnitude is the low 3 bits of a lane of `index`, its sign the top bit of the same lane of `top`.
+  __m256 column(__m256i index, __m256i top) const {
+    return _mm256_or_ps(_mm256_permutevar8x32_ps(table, index), _mm256_castsi256_ps(_mm256_and_si256(top, sign)));
+  }
+  void operator()(const std::byte* p, int half, Pair* out) const {
+    __m256i q = load(p + 32 * half);
+    out[0] = {column(q, _mm256_slli_epi32(q, 28)), column(_mm256_srli_epi32(q, 8), _mm256_slli_epi32(q, 20))};
+    out[1] = {column(_mm256_srli_epi32(q, 16), _mm256_slli_epi32(q, 12)),
+              column(_mm256_srli_epi32(q, 24), _mm256_slli_epi32(q, 4))};
+    out[2] = {column(_mm256_srli_epi32(q, 4), _mm256_slli_epi32(q, 24)),
+              column(_mm256_srli_epi32(q, 12), _mm256_slli_epi32(q, 16))};
+    out[3] = {column(_mm256_srli_epi32(q, 20), _mm256_slli_epi32(q, 8)), column(_mm256_srli_epi32(q, 28), q)};
+  }
+  static __m256 sum(__m256 c, __m256 d) { return _mm256_add_ps(c, d); }
+  static __m256 scale(const PackedMatrix&, std::int64_t, std::int64_t, const std::byte* tail, int half) {
+    __m128i bytes = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(tail + 8 * half));
+    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu8_epi32(bytes), 23));
+  }
+};
+
+// E4M3 moved into the fields of a half-precision float is the value times 2^-8, subnormals included, and the conversion
+// to float32 is exact whatever the denormal mode. With bfloat16 activations (which are 0 or at least 2^-96) the 2^8 is
+// made good once for each block; nothing can underflow on the way.
+template <class X>
+struct Fp8Columns {
+  static constexpr int kPairs = 2, kBytes = 64, kBlock = 128, kTail = 0;
+  const __m256i fields = _mm256_set1_epi16(static_cast<short>(0xbf80));
+
+  static __m256 widen(__m128i halves) {
+    __m256 v = _mm256_cvtph_ps(halves);
+    return X::kExact ? _mm256_mul_ps(v, _mm256_set1_ps(256)) : v;
+  }
+  void operator()(const std::byte* p, int half, Pair* out) const {
+    // Low lane: columns 0 and 1 of eight rows, high lane: columns 2 and 3; a word is (even, odd).
+    __m256i w = _mm256_permute4x64_epi64(load(p + 32 * half), 0xd8);
+    __m256i odd = _mm256_and_si256(_mm256_srai_epi16(w, 1), fields);
+    __m256i even = _mm256_and_si256(_mm256_srai_epi16(_mm256_slli_epi16(w, 8), 1), fields);
+    out[0] = {widen(_mm256_castsi256_si128(even)), widen(_mm256_castsi256_si128(odd))};
+    out[1] = {widen(_mm256_extracti128_si256(even, 1)), widen(_mm256_extracti128_si256(odd, 1))};
+  }
+  static __m256 sum(__m256 c, __m256 d) {
+    __m256 p = _mm256_add_ps(c, d);
+    return X::kExact ? p : _mm256_mul_ps(p, _mm256_set1_ps(256));
+  }
+  static __m256 scale(const PackedMatrix& w, std::int64_t tile, std::int64_t block, const std::byte*, int) {
+    return _mm256_set1_ps(w.scales[tile * w.scale_blocks() + block]);
+  }
+};
+
+template <class X>
+struct Bf16Columns {
+  static constexpr int kPairs = 2, kBytes = 128, kBlock = 128, kTail = 0;
+  void operator()(const std::byte* p, int half, Pair* out) const {
+    for (int i = 0; i < 2; ++i) {
+      __m256i v = load(p + 64 * i + 32 * half);
+      out[i] = {low_half(v), high_half(v)};
+    }
+  }
+  static __m256 sum(__m256 c, __m256 d) { return _mm256_add_ps(c, d); }
+  static __m256 scale(const PackedMatrix&, std::int64_t, std::int64_t, const std::byte*, int) { return _mm256_set1_ps(1); }
+};
+
+template <class X>
+struct F32Columns {
+  static constexpr int kPairs = 2, kBytes = 256, kBlock = 128, kTail = 0;
+  void operator()(const std::byte* p, int half, Pair* out) const {
+    const auto* f = reinterpret_cast<const float*>(p) + 8 * half;
+    out[0] = {_mm256_loadu_ps(f), _mm256_loadu_ps(f + 16)};
+    out[1] = {_mm256_loadu_ps(f + 32), _mm256_loadu_ps(f + 48)};
+  }
+  static __m256 sum(__m256 c, __m256 d) { return _mm256_add_ps(c, d); }
+  static __m256 scale(const PackedMatrix&, std::int64_t, std::int64_t, const std::byte*, int) { return _mm256_set1_ps(1); }
+};
+
+__m256 step(__m256 acc, Pair w, Pair x) {
+  return _mm256_fmadd_ps(w.even, x.even, _mm256_fmadd_ps(w.odd, x.odd, acc));
+}
+
+// Writes rows [first, first + 8) of the tile, those that exist.
+void store_half(__m256 f, std::int64_t rows, std::int64_t first, float* y) {
+  const std::int64_t n = rows - first;
+  if (n >= 8) {
+    _mm256_storeu_ps(y + first, f);
+  } else if (n > 0) {
+    __m256i m = _mm256_cmpgt_epi32(_mm256_set1_epi32(static_cast<int>(n)), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+    _mm256_maskstore_ps(y + first, m, f);
+  }
+}
+
+// What one call of a tile kernel works on: a tile, one group's activations of m tokens, of which it takes some.
+struct Job {
+  const PackedMatrix& w;
+  std::int64_t tile;
+  const std::byte* data;
+  std::int64_t m;
+  float* y;  // row 0 of the tile, token 0 of the group
+  std::int64_t y_stride;
+
+  const std::byte* run() const { return w.tiles + tile * w.tile_run_bytes(); }
+  std::int64_t rows() const { return w.rows - tile * kTileRows; }
+};
+
+// Tokens [first, first + sizeof...(T)), halves begin, begin+1, ... (H of them).
+template <template <class> class Decoder, class X, int H, int... T>
+void columns_tile(std::integer_sequence<int, T...>, const Job& job, int first, int begin) {
+  constexpr int n = sizeof...(T);
+  using Columns = Decoder<X>;
+  const Columns columns;
+  const std::int64_t m = job.m;
+  const std::byte* p = job.run();
+  const auto* x = reinterpret_cast<const typename X::Word*>(job.data) + first;
+  __m256 f[H * n] = {};
+  std::int64_t block = 0;
+  for (std::int64_t left = job.w.padded_cols(); left > 0; left -= Columns::kBlock, ++block, p += Columns::kTail) {
+    __m256 c[H * n] = {}, d[H * n] = {};
+    const int steps = static_cast<int>(left < Columns::kBlock ? left : Columns::kBlock) / (2 * Columns::kPairs);
+    for (int i = 0; i < steps; ++i, p += Columns::kBytes, x += Columns::kPairs * X::kWords * m) {
+      for (int ahead = 0; ahead < Columns::kBytes; ahead += 64) prefetch(p + ahead);
+      Pair w[H][Columns::kPairs];
+      for (int h = 0; h < H; ++h) columns(p, begin + h, w[h]);
+      (([&] {
+         for (int q = 0; q < Columns::kPairs; ++q) {
+           const Pair v = X::pair(x + q * X::kWords * m + T, m);
+           for (int h = 0; h < H; ++h) {
+             __m256& acc = q % 2 == 0 ? c[h * n + T] : d[h * n + T];
+             acc = step(acc, w[h][q], v);
+           }
+         }
+       }()),
+       ...);
+    }
+    for (int h = 0; h < H; ++h) {
+      const __m256 scale = Columns::scale(job.w, job.tile, block, p, begin + h);
+      ((f[h * n + T] = _mm256_fmadd_ps(Columns::sum(c[h * n + T], d[h * n + T]), scale, f[h * n + T])), ...);
+    }
+  }
+  for (int h = 0; h < H; ++h)
+    (store_half(f[h * n + T], job.rows(), 8 * (begin + h), job.y + (first + T) * job.y_stride), ...);
+}
+
+// kFp4 by int8. 2w + 12 (0..24) times int8, pairs of products in int16: four of them stay below 32767.
+template <int H, int... T>
+void int8_tile(std::integer_sequence<int, T...>, const Job& job, int first, int begin) {
+  constexpr int n = sizeof...(T);
+  const __m256i table =
+      _mm256_broadcastsi128_si256(_mm_setr_epi8(12, 13, 14, 15, 16, 18, 20, 24, 12, 11, 10, 9, 8, 6, 4, 0));
+  const __m256i nibble = _mm256_set1_epi8(15), ones = _mm256_set1_epi16(1);
+  const __m128i least = _mm_set1_epi8(static_cast<char>(kInt8MinScale)), most = _mm_set1_epi8(static_cast<char>(kInt8MaxScale));
+  const std::int64_t m = job.m, cols = job.w.padded_cols();
+  const std::byte* p = job.run();
+  const auto* x = reinterpret_cast<const std::int32_t*>(job.data) + first;
+  const std::int32_t* scales = x + cols / 4 * m;
+  const std::int32_t* offsets = scales + cols / 32 * m;
+  __m256 f[H * n] = {};
+  for (std::int64_t b = cols / 32; b > 0; --b, p += kFp4TileBytes, x += 8 * m, scales += m, offsets += m) {
+    __m256i low[H * n], high[H * n];  // int16 sums of low and of high nibbles
+    for (int g = 0; g < 4; ++g) {
+      prefetch(p + g * 64);
+      for (int h = 0; h < H; ++h) {
+        __m256i q = load(p + g * 64 + 32 * (begin + h));
+        __m256i lo = _mm256_shuffle_epi8(table, _mm256_and_si256(q, nibble));
+        __m256i hi = _mm256_shuffle_epi8(table, _mm256_and_si256(_mm256_srli_epi16(q, 4), nibble));
+        (([&] {
+           __m256i a = _mm256_maddubs_epi16(lo, _mm256_set1_epi32(x[2 * g * m + T]));
+           __m256i c = _mm256_maddubs_epi16(hi, _mm256_set1_epi32(x[(2 * g + 1) * m + T]));
+           low[h * n + T] = g == 0 ? a : _mm256_add_epi16(low[h * n + T], a);
+           high[h * n + T] = g == 0 ? c : _mm256_add_epi16(high[h * n + T], c);
+         }()),
+         ...);
+      }
+    }
+    __m128i bytes = _mm_min_epu8(_mm_max_epu8(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p + 256)), least), most);
+    for (int h = 0; h < H; ++h) {
+      __m256i e = _mm256_cvtepu8_epi32(begin + h == 0 ? bytes : _mm_srli_si128(bytes, 8));
+      e = _mm256_slli_epi32(_mm256_sub_epi32(e, _mm256_set1_epi32(128)), 23);  // row scale / 2 as an exponent to add
+      (([&] {
+         __m256i sum = _mm256_add_epi32(_mm256_madd_epi16(low[h * n + T], ones), _mm256_madd_epi16(high[h * n + T], ones));
+         sum = _mm256_add_epi32(sum, _mm256_set1_epi32(offsets[T]));
+         __m256i scale = _mm256_add_epi32(e, _mm256_set1_epi32(scales[T]));
+         f[h * n + T] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(sum), _mm256_castsi256_ps(scale), f[h * n + T]);
+       }()),
+       ...);
+    }
+  }
+  for (int h = 0; h < H; ++h)
+    (store_half(f[h * n + T], job.rows(), 8 * (begin + h), job.y + (first + T) * job.y_stride), ...);
+}
+
+struct Int8 {
+  template <int H, int n>
+  static void run(const Job& job, int first, int begin) {
+    int8_tile<H>(std::make_integer_sequence<int, n>(), job, first, begin);
+  }
+};
+template <template <class> class Decoder, class X>
+struct Columns {
+  template <int H, int n>
+  static void run(const Job& job, int first, int begin) {
+    columns_tile<Decoder, X, H>(std::make_integer_sequence<int, n>(), job, first, begin);
+  }
+};
+
+template <class Form>
+void group(const Job& job) {
+  if (job.m == 1) return Form::template run<2, 1>(job, 0, 0);
+  if (job.m == 2) return Form::template run<2, 2>(job, 0, 0);
+  for (int begin = 0; begin < 2; ++begin) {
+    int first = 0;
+    for (; first + 4 <= job.m; first += 4) Form::template run<1, 4>(job, first, begin);
+    switch (job.m - first) {
+      case 3: Form::template run<1, 3>(job, first, begin); break;
+      case 2: Form::template run<1, 2>(job, first, begin); break;
+      case 1: Form::template run<1, 1>(job, first, begin); break;
+      default: break;
+    }
+  }
+}
+
+using Group = void (*)(const Job&);
+Group form_of(Encoding encoding, ActivationKind kind) {
+  const bool bf16 = kind == ActivationKind::kBf16;
+  switch (encoding) {
+    case Encoding::kFp4:
+      if (kind == ActivationKind::kInt8) return group<Int8>;
+      return bf16 ? group<Columns<Fp4Columns, Bf16Words>> : group<Columns<Fp4Columns, F32Words>>;
+    case Encoding::kFp8: return bf16 ? group<Columns<Fp8Columns, Bf16Words>> : group<Columns<Fp8Columns, F32Words>>;
+    case Encoding::kBf16: return bf16 ? group<Columns<Bf16Columns, Bf16Words>> : group<Columns<Bf16Columns, F32Words>>;
+    case Encoding::kF32: break;
+  }
+  return group<Columns<F32Columns, F32Words>>;
+}
+
+void matmul(const PackedMatrix& w, std::int64_t tile_begin, std::int64_t tile_end, const Activations& x, float* y,
+            std::int64_t y_stride) {
+  const Group form = form_of(w.encoding, x.kind);
+  for (std::int64_t tile = tile_begin; tile < tile_end; ++tile) {
+    const std::byte* data = x.data;
+    for (std::int64_t first = 0; first < x.count; first += kTokenGroup) {
+      const std::int64_t m = x.count - first < kTokenGroup ? x.count - first : kTokenGroup;
+      form(Job{w, tile, data, m, y + first * y_stride + tile * kTileRows, y_stride});
+      data += activation_bytes(x.kind, m, x.cols);
+    }
+  }
+}
+
+}  // namespace
+
+void avx2::fill_products(KernelTable& table) {
+  table.pack_activations = generic::pack_activations<Lanes>;
+  table.matmul = matmul;
+}
+
+}  // namespace hadal

@@ -1,0 +1,10 @@
+#include "kernels/generic/hyper_connection.h"
+
+#include "kernels/families.h"
+#include "kernels/avx512/lanes.h"
+
+namespace hadal {
+
+void avx512::fill_hyper_connection(KernelTable& table) { generic::fill_hyper_connection<Lanes>(table); }
+
+}  // namespace hadal
