@@ -1,6 +1,8 @@
 #include "chat/dsml_scanner.h"
 
 #include <algorithm>
+#include <optional>
+#include <span>
 #include <utility>
 
 #include "chat/templates.h"
@@ -15,6 +17,7 @@ struct DsmlScanner::Rule {
   State next;
   bool eats_newlines = false;  // newlines directly before the marker belong to it
   int token_at = -1;           // offset in `pattern` of the special token, -1 if it holds none
+  bool opens_block = false;    // counts only if a call follows, when the options ask for that
 };
 
 namespace {
@@ -25,6 +28,35 @@ std::size_t open_prefix(std::string_view text, std::string_view pattern) {
     if (text.ends_with(pattern.substr(0, n))) return n;
   }
   return 0;
+}
+
+// Whether a call begins after a DSML marker: no value while more bytes are needed to tell.
+std::optional<bool> begins_call(std::string_view after) {
+  constexpr std::size_t kMostBlanks = 16;  // between the tags of a block that is still taken for one
+  bool open = false;
+  for (std::string_view block : {"tool_calls>", "function_calls>", "calls>", ""}) {
+    std::string_view rest = after;
+    // True: `word` is there and is consumed. False: it is not, or not yet.
+    auto take = [&](std::string_view word) {
+      bool found = rest.starts_with(word);
+      if (found) rest.remove_prefix(word.size());
+      if (!found && word.starts_with(rest)) open = true;
+      return found;
+    };
+    if (rest.starts_with(' ')) rest.remove_prefix(1);
+    if (!take(block)) continue;
+    if (!block.empty()) {
+      std::size_t blanks = std::min(rest.find_first_not_of(" \t\r\n"), rest.size());
+      if (blanks > kMostBlanks) continue;
+      rest.remove_prefix(blanks);
+      if (take("</｜DSML｜")) return true;  // an empty block
+      if (!take("<｜DSML｜")) continue;
+      if (rest.starts_with(' ')) rest.remove_prefix(1);
+    }
+    if (take("invoke name=\"")) return true;
+  }
+  if (open) return std::nullopt;
+  return false;
 }
 
 }  // namespace
@@ -39,25 +71,34 @@ DsmlScanner::DsmlScanner(ScannerOptions options)
 // The whole grammar. Order matters only for markers that end on the same byte.
 std::vector<DsmlScanner::Rule> DsmlScanner::rules() const {
   constexpr std::string_view kOpenTag = "<｜DSML｜", kCloseTag = "</｜DSML｜";
-  constexpr std::string_view kBlockClose = "</｜DSML｜tool_calls>", kSpacedBlockClose = "</｜DSML｜ calls>";
+  // The last one is V3.2's, which the published machine does not know.
+  constexpr std::string_view kBlockCloses[] = {"</｜DSML｜tool_calls>", "</｜DSML｜ calls>",
+                                               "</｜DSML｜function_calls>"};
+  auto block_closes = [&] { return std::span(kBlockCloses).first(options_.require_call_shape ? 3 : 2); };
   using enum PieceKind;
   switch (state_) {
     case State::kReasoning: {
       std::vector<Rule> rules = {{text::kThinkClose, kMarkup, State::kContent, true, 0}};
-      if (options_.calls && options_.calls_in_reasoning) rules.push_back({kOpenTag, kMarkup, State::kBlock, true, 1});
+      if (options_.calls && options_.calls_in_reasoning)
+        rules.push_back({kOpenTag, kMarkup, State::kBlock, true, 1, true});
       return rules;
     }
     case State::kContent: {
       std::vector<Rule> rules;
       for (const std::string& stop : options_.stop) rules.push_back({stop, kStop, State::kFinished});
-      if (options_.calls) rules.push_back({kOpenTag, kMarkup, State::kBlock, true, 1});
+      if (options_.calls) rules.push_back({kOpenTag, kMarkup, State::kBlock, true, 1, true});
+      if (options_.calls && options_.require_call_shape) {
+        for (std::string_view close : block_closes()) rules.push_back({close, kStrayClose, State::kContent, false, 2});
+      }
       rules.push_back({text::kThinkClose, kStrayThinkClose, State::kContent, false, 0});
       return rules;
     }
-    case State::kBlock:
-      return {{"invoke name=\"", kCallOpen, State::kCallName},
-              {kBlockClose, kMarkup, State::kFinished, false, 2},
-              {kSpacedBlockClose, kMarkup, State::kFinished, false, 2}};
+    case State::kBlock: {
+      State end = options_.require_call_shape && !has_calls_ ? State::kContent : State::kFinished;
+      std::vector<Rule> rules = {{"invoke name=\"", kCallOpen, State::kCallName}};
+      for (std::string_view close : block_closes()) rules.push_back({close, kBlockClose, end, false, 2});
+      return rules;
+    }
     case State::kCallName:
       return {{"\"", kCallNameEnd, State::kCall}};
     case State::kCall:
@@ -121,6 +162,21 @@ bool DsmlScanner::genuine(const Rule& rule, std::size_t at) const {
   return std::ranges::binary_search(markers_, base_ + at + static_cast<std::size_t>(rule.token_at));
 }
 
+// Where in pending_ the rule's marker is, npos if it is not there. An opening that may still turn out to be one is
+// noted.
+std::size_t DsmlScanner::find(const Rule& rule) {
+  bool guarded = rule.opens_block && options_.require_call_shape;
+  for (std::size_t at = pending_.find(rule.pattern); at != std::string::npos;
+       at = pending_.find(rule.pattern, at + 1)) {
+    if (!genuine(rule, at)) continue;
+    if (!guarded) return at;
+    std::optional<bool> call = begins_call(std::string_view(pending_).substr(at + rule.pattern.size()));
+    if (call == true) return at;
+    if (!call) return undecided_ = at, std::string::npos;
+  }
+  return std::string::npos;
+}
+
 // Consumes up to and including the marker that ends first; false if pending_ holds none.
 bool DsmlScanner::step(std::vector<Piece>& out) {
   if (leading_ && (state_ == State::kReasoning || state_ == State::kContent)) {
@@ -130,13 +186,13 @@ bool DsmlScanner::step(std::vector<Piece>& out) {
   const Rule* best = nullptr;
   std::size_t best_at = 0;
   std::vector<Rule> candidates = rules();
+  undecided_ = std::string::npos;
   for (const Rule& rule : candidates) {
-    std::size_t at = pending_.find(rule.pattern);
-    while (at != std::string::npos && !genuine(rule, at)) at = pending_.find(rule.pattern, at + 1);
+    std::size_t at = find(rule);
     if (at == std::string::npos) continue;
     if (!best || at + rule.pattern.size() < best_at + best->pattern.size()) best = &rule, best_at = at;
   }
-  if (!best) return false;
+  if (!best || best_at > undecided_) return false;
   std::size_t text_end = best_at;
   if (best->eats_newlines) {
     while (text_end > 0 && pending_[text_end - 1] == '\n') --text_end;
@@ -148,9 +204,10 @@ bool DsmlScanner::step(std::vector<Piece>& out) {
   }
   emit_front(PieceKind::kMarkup, best_at - text_end, out);
   emit_front(best->kind, best->pattern.size(), out);
+  if (best->kind == PieceKind::kCallOpen) has_calls_ = true;
   enter(best->next);
   // After a stray </think> the answer goes on: its newlines are no longer leading ones.
-  if (best->kind == PieceKind::kStrayThinkClose) leading_ = false;
+  if (best->kind == PieceKind::kStrayThinkClose || best->kind == PieceKind::kStrayClose) leading_ = false;
   return true;
 }
 
@@ -171,6 +228,7 @@ void DsmlScanner::hold(std::vector<Piece>& out) {
            !genuine(rule, pending_.size() - n)) {
       n = open_prefix(std::string_view(pending_).substr(pending_.size() - n + 1), rule.pattern);
     }
+    if (rule.opens_block && undecided_ != std::string::npos) n = std::max(n, pending_.size() - undecided_);
     if (rule.eats_newlines) {
       while (n < pending_.size() && pending_[pending_.size() - n - 1] == '\n') ++n;
       if (n == pending_.size()) holds_newlines = true;
@@ -199,7 +257,8 @@ void DsmlScanner::emit_front(PieceKind kind, std::size_t count, std::vector<Piec
 void DsmlScanner::emit(PieceKind kind, std::string_view bytes, std::vector<Piece>& out) {
   if (bytes.empty()) return;
   if (kind == PieceKind::kReasoning || kind == PieceKind::kContent) leading_ = false;
-  if (!out.empty() && out.back().kind == kind && kind != PieceKind::kStrayThinkClose) {
+  if (!out.empty() && out.back().kind == kind && kind != PieceKind::kStrayThinkClose &&
+      kind != PieceKind::kStrayClose) {
     out.back().bytes += bytes;
   } else {
     out.push_back({kind, std::string(bytes)});

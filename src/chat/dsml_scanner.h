@@ -21,7 +21,10 @@ struct ScannerOptions {
   bool calls = true;                   // false: tool-call markup is ordinary text
   bool calls_in_reasoning = true;      // false: and so it is inside the reasoning
   bool marker_tokens_only = false;     // true: only bytes pushed as marker tokens can be markers; spelled ones are text
-  std::vector<std::string> stop;       // stop sequences, matched in the answer only; the empty ones are ignored
+  // A marker opens a block only where a call follows; otherwise it is text. Beyond the published machine, which loses
+  // the rest of an answer that merely mentions the marker. An empty block or a stray closing tag is skipped likewise.
+  bool require_call_shape = false;
+  std::vector<std::string> stop;  // stop sequences, matched in the answer only; the empty ones are ignored
 };
 
 enum class PieceKind {
@@ -29,11 +32,13 @@ enum class PieceKind {
   kContent,
   kMarkup,           // recognised tags, and the newlines that go with them
   kStrayThinkClose,  // a </think> in the answer
-  kStop,             // the stop sequence that ended the answer
-  kAfterEnd,         // anything after the block's end or a stop sequence
-  kBlockText,        // inside a block but outside a call: skipped
-  kCallText,         // inside a call but outside a parameter: skipped
-  kCallOpen,         // invoke name="
+  kStrayClose,       // a block's closing tag in the answer (require_call_shape only)
+  kBlockClose,
+  kStop,       // the stop sequence that ended the answer
+  kAfterEnd,   // anything after the block's end or a stop sequence
+  kBlockText,  // inside a block but outside a call: skipped
+  kCallText,   // inside a call but outside a parameter: skipped
+  kCallOpen,   // invoke name="
   kCallName,
   kCallNameEnd,
   kCallClose,  // the '</' + DSML marker that ends a call; its name follows as kBlockText
@@ -91,14 +96,17 @@ class DsmlScanner {
   void emit_front(PieceKind kind, std::size_t count, std::vector<Piece>& out);
   void drop_front(std::size_t count);
   bool genuine(const Rule& rule, std::size_t at) const;
+  std::size_t find(const Rule& rule);
   PieceKind text_kind() const;
 
   ScannerOptions options_;
   State state_;
-  bool leading_;                       // nothing but newlines seen in this state, and those are to be dropped
-  std::size_t newlines_ = 0;           // newlines held in front of pending_; counted, so that a long run stays linear
-  std::string pending_;                // bytes not yet decided
-  std::uint64_t base_ = 0;             // offset of pending_[0] in the input
+  bool leading_;              // nothing but newlines seen in this state, and those are to be dropped
+  std::size_t newlines_ = 0;  // newlines held in front of pending_; counted, so that a long run stays linear
+  std::string pending_;       // bytes not yet decided
+  std::uint64_t base_ = 0;    // offset of pending_[0] in the input
+  std::size_t undecided_ = std::string::npos;  // in pending_: a marker waiting to see whether a call follows
+  bool has_calls_ = false;
   std::deque<std::uint64_t> markers_;  // offsets of marker tokens at or after base_
 };
 

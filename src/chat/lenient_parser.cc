@@ -6,13 +6,52 @@
 
 namespace hadal::chat {
 
+namespace {
+
+ScannerOptions scanner_options(const LenientOptions& options) {
+  ScannerOptions out;
+  out.thinking = options.thinking;
+  out.keep_leading_newlines = options.keep_leading_newlines;
+  out.calls = options.calls;
+  out.calls_in_reasoning = options.calls_in_reasoning;
+  out.marker_tokens_only = options.marker_tokens_only;
+  out.require_call_shape = options.require_call_shape;
+  out.stop = options.stop;
+  return out;
+}
+
+// Skipped text without the tags a well-formed block has there: what is left is something the model wanted to say.
+std::string without_tags(std::string_view text) {
+  std::string out;
+  while (!text.empty()) {
+    std::size_t tag = 0;
+    for (std::string_view word : {"tool_calls>", "function_calls>", "calls>", "invoke>", "parameter>", "string=\"",
+                                  "<｜DSML｜", "</｜DSML｜", "/>", ">", " ", "\t", "\r", "\n"}) {
+      if (tag == 0 && text.starts_with(word)) tag = word.size();
+    }
+    if (tag == 0) {
+      out += text[0];
+      tag = 1;
+    }
+    text.remove_prefix(tag);
+  }
+  return out;
+}
+
+}  // namespace
+
+LenientOptions serving_options(const ToolTypes& tools, bool thinking) {
+  LenientOptions options;
+  options.thinking = thinking;
+  options.calls = !tools.empty();
+  options.require_call_shape = true;
+  options.report_skipped_text = true;
+  options.tools = &tools;
+  return options;
+}
+
 LenientParser::LenientParser(LenientOptions options)
-    : scanner_({.thinking = options.thinking,
-                .keep_leading_newlines = options.keep_leading_newlines,
-                .calls = options.calls,
-                .calls_in_reasoning = options.calls_in_reasoning,
-                .marker_tokens_only = options.marker_tokens_only,
-                .stop = std::move(options.stop)}) {}
+    : options_(std::move(options)), scanner_(scanner_options(options_)) {}
 
 std::vector<Event> LenientParser::push(std::string_view bytes, bool is_marker) {
   std::vector<Event> events;
@@ -25,17 +64,16 @@ std::vector<Event> LenientParser::finish() {
   std::vector<Event> events;
   scanner_.finish(pieces_);
   convert(events);
+  skipped_ += std::exchange(body_, {});
+  report_skipped(events);
   return events;
 }
 
 void LenientParser::convert(std::vector<Event>& out) {
-  auto arguments = [&](std::string text) { out.push_back({Event::Kind::kArguments, std::move(text), calls_ - 1}); };
-  auto escaped = [&](std::string_view text) {
-    std::string piece;
-    append_json_escaped(piece, text);
-    arguments(std::move(piece));
-  };
   for (Piece& piece : std::exchange(pieces_, {})) {
+    auto ignored = [&](std::string_view reason) {
+      out.push_back({Event::Kind::kIgnored, std::move(piece.bytes), -1, reason});
+    };
     switch (piece.kind) {
       case PieceKind::kReasoning:
         out.push_back({Event::Kind::kReasoning, std::move(piece.bytes)});
@@ -43,48 +81,103 @@ void LenientParser::convert(std::vector<Event>& out) {
       case PieceKind::kContent:
         out.push_back({Event::Kind::kContent, std::move(piece.bytes)});
         break;
+      case PieceKind::kMarkup:
+        break;
       case PieceKind::kStrayThinkClose:
-        out.push_back({Event::Kind::kIgnored, std::move(piece.bytes), -1, "extra_end_of_thinking"});
+        ignored("extra_end_of_thinking");
+        break;
+      case PieceKind::kStrayClose:
+        ignored("stray_markup");
         break;
       case PieceKind::kAfterEnd:
-        out.push_back({Event::Kind::kIgnored, std::move(piece.bytes), -1, "content_after_finished"});
+        ignored("content_after_finished");
         break;
-      case PieceKind::kCallName:
-        name_ += piece.bytes;
+      case PieceKind::kBlockText:
+        skipped_ += piece.bytes;
         break;
-      case PieceKind::kCallNameEnd:
-        has_parameters_ = false;
-        out.push_back({Event::Kind::kCallOpened, std::exchange(name_, {}), calls_++});
+      case PieceKind::kBlockClose:
+        report_skipped(out);
+        // An empty block ends nothing where a call's shape is required: the answer goes on.
+        if (calls_ > 0 || !options_.require_call_shape) out.push_back({Event::Kind::kFinished, ""});
         break;
-      case PieceKind::kKeyOpen:
-        arguments(has_parameters_ ? ", \"" : "{\"");
-        has_parameters_ = true;
-        break;
-      case PieceKind::kKey:
-        escaped(piece.bytes);
-        break;
-      case PieceKind::kKeyEnd:
-        arguments("\": ");
-        break;
-      case PieceKind::kStringOpen:
-        arguments("\"");
-        break;
-      case PieceKind::kStringValue:
-        escaped(piece.bytes);
-        break;
-      case PieceKind::kJsonValue:
-        arguments(std::move(piece.bytes));
-        break;
-      case PieceKind::kStringEnd:
-        arguments("\"");
-        break;
-      case PieceKind::kCallClose:
-        arguments(has_parameters_ ? "}" : "{}");
-        out.push_back({Event::Kind::kCallClosed, "", calls_ - 1});
+      case PieceKind::kStop:
+        out.push_back({Event::Kind::kFinished, ""});
         break;
       default:
-        break;
+        convert_call(piece, out);
     }
+  }
+}
+
+void LenientParser::convert_call(Piece& piece, std::vector<Event>& out) {
+  std::string text;  // of the arguments
+  switch (piece.kind) {
+    case PieceKind::kCallOpen:
+      report_skipped(out);
+      break;
+    case PieceKind::kCallName:
+      name_ += piece.bytes;
+      break;
+    case PieceKind::kCallNameEnd:
+      arguments_.emplace(options_.tools, name_);
+      has_parameters_ = false;
+      out.push_back({Event::Kind::kCallOpened, std::exchange(name_, {}), calls_++});
+      break;
+    case PieceKind::kCallText:
+      (has_parameters_ ? skipped_ : body_) += piece.bytes;
+      break;
+    case PieceKind::kTypeText:
+      skipped_ += piece.bytes;
+      break;
+    case PieceKind::kKeyOpen:
+      has_parameters_ = true;
+      arguments_->open_key(text);
+      break;
+    case PieceKind::kKey:
+      arguments_->key(piece.bytes, text);
+      break;
+    case PieceKind::kKeyEnd:
+      arguments_->close_key(text);
+      break;
+    case PieceKind::kStringOpen:
+    case PieceKind::kJsonOpen:
+      arguments_->open_value(piece.kind == PieceKind::kStringOpen, text);
+      break;
+    case PieceKind::kStringValue:
+    case PieceKind::kJsonValue:
+      arguments_->value(piece.bytes, text);
+      break;
+    case PieceKind::kStringEnd:
+    case PieceKind::kJsonEnd:
+      arguments_->close_value(text);
+      break;
+    case PieceKind::kCallClose:
+      close_call(out);
+      break;
+    default:
+      break;
+  }
+  if (!text.empty()) out.push_back({Event::Kind::kArguments, std::move(text), calls_ - 1});
+}
+
+void LenientParser::close_call(std::vector<Event>& out) {
+  // A call without parameters may have its arguments as one JSON object between the tags.
+  std::string_view body = has_parameters_ ? "" : body_;
+  if (body.starts_with('>')) body.remove_prefix(1);
+  std::string text;
+  bool used_body = false;
+  ArgumentsVerdict verdict = arguments_->close_call(body, text, used_body);
+  if (!used_body) skipped_ += body_;
+  body_.clear();
+  out.push_back({Event::Kind::kArguments, std::move(text), calls_ - 1});
+  out.push_back({Event::Kind::kCallClosed, "", calls_ - 1, "", verdict});
+  report_skipped(out);
+}
+
+void LenientParser::report_skipped(std::vector<Event>& out) {
+  std::string left = without_tags(std::exchange(skipped_, {}));
+  if (options_.report_skipped_text && !left.empty()) {
+    out.push_back({Event::Kind::kIgnored, std::move(left), -1, "text_in_block"});
   }
 }
 
@@ -130,6 +223,7 @@ void ParsedTurn::add(const std::vector<Event>& events) {
         break;
       case Event::Kind::kCallClosed:
         calls[static_cast<std::size_t>(event.call)].closed = true;
+        calls[static_cast<std::size_t>(event.call)].verdict = event.verdict;
         break;
       case Event::Kind::kIgnored:
         if (event.reason != "content_after_finished" || ignored.empty() || ignored.back() != event.reason) {

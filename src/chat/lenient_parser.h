@@ -8,23 +8,34 @@
 // is not part of the completion. Source: chat-format specification 7 and 8.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "chat/argument_writer.h"
 #include "chat/dsml_scanner.h"
 #include "chat/messages.h"
+#include "chat/tool_types.h"
 
 namespace hadal::chat {
 
 struct LenientOptions {
   bool thinking = false;               // the prompt ended in <think>
   bool keep_leading_newlines = false;  // the prompt ended inside a text that the completion continues
-  bool calls = true;                   // false when the request declares no tools: markup is then content
+  bool calls = true;                   // false: markup is content
   bool calls_in_reasoning = true;      // a call ends the reasoning; false: it is reasoning text
   bool marker_tokens_only = false;     // trust ids: a marker spelled in ordinary tokens is text
   std::vector<std::string> stop;       // matched in the answer only
+
+  // Recommended policy, off in the published machine.
+  bool require_call_shape = false;   // a marker that no call follows is text, not the end of the answer
+  bool report_skipped_text = false;  // say what was skipped inside a block, as kIgnored
+  const ToolTypes* tools = nullptr;  // repair arguments by these declarations; must outlive the parser
 };
+
+// What a server should use: the whole recommended policy, and no calls at all when no tool is declared.
+LenientOptions serving_options(const ToolTypes& tools, bool thinking);
 
 struct Event {
   enum class Kind {
@@ -32,14 +43,16 @@ struct Event {
     kContent,     // text: a piece of the answer
     kCallOpened,  // text: the tool's name, complete
     kArguments,   // text: a piece of the arguments' JSON
-    kCallClosed,  // the arguments are complete
+    kCallClosed,  // the arguments are complete; see `verdict`
     kIgnored,     // text: input that belongs nowhere; see `reason`
     kFinished,    // the block of calls ended, or a stop sequence matched: nothing after it will be used
   };
   Kind kind;
   std::string text;
-  int call = -1;                 // kCallOpened, kArguments, kCallClosed: index of the call, from 0
-  std::string_view reason = "";  // kIgnored: "extra_end_of_thinking", "content_after_finished" or "text_in_block"
+  int call = -1;  // kCallOpened, kArguments, kCallClosed: index of the call, from 0
+  // kIgnored: "extra_end_of_thinking", "content_after_finished", "stray_markup" or "text_in_block"
+  std::string_view reason = "";
+  ArgumentsVerdict verdict = ArgumentsVerdict::kGood;  // kCallClosed, when tools were given
 };
 
 class LenientParser {
@@ -57,19 +70,27 @@ class LenientParser {
 
  private:
   void convert(std::vector<Event>& out);
+  void convert_call(Piece& piece, std::vector<Event>& out);
+  void close_call(std::vector<Event>& out);
+  void report_skipped(std::vector<Event>& out);
 
+  LenientOptions options_;
   DsmlScanner scanner_;
   std::vector<Piece> pieces_;  // from the scanner, not yet converted
-  std::string name_;           // of the call being opened
-  int calls_ = 0;
+  std::optional<ArgumentWriter> arguments_;
+  std::string name_;             // of the call being opened
+  std::string skipped_;          // text inside the block that belongs to no parameter
+  std::string body_;             // the part of it that is inside a call before any parameter
   bool has_parameters_ = false;  // the open call has at least one
+  int calls_ = 0;
 };
 
 // The events of one completion, put together.
 struct ParsedTurn {
   struct Call {
     std::string name, arguments;
-    bool closed = false;  // a call that did not close was cut off and should not run
+    bool closed = false;  // a call that did not close was cut off and must not run
+    ArgumentsVerdict verdict = ArgumentsVerdict::kGood;
   };
   std::string reasoning, content;
   std::vector<Call> calls;
