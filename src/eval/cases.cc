@@ -29,7 +29,7 @@ Result<std::vector<EvalCase>> read_cases(const std::string& path) {
 Result<EvalOutcome> run_case(const Engine& engine, const EvalCase& c, bool stop_at_difference) {
   std::vector<TokenId> prompt = engine.tokenizer->encode(c.prompt);
   std::vector<TokenId> expected = engine.tokenizer->encode(c.expected);
-  Sequence sequence = HADAL_TRY(Sequence::create(engine.model));
+  auto timeline = HADAL_TRY(engine.new_timeline());
   GenerateOptions options;
   options.sampling = engine.default_sampling();
   options.sampling.temperature = 0;
@@ -42,7 +42,7 @@ Result<EvalOutcome> run_case(const Engine& engine, const EvalCase& c, bool stop_
     decoded = engine.tokenizer->decode_bytes(std::span(&token.id, 1), text);
     return decoded && !(stop_at_difference && !c.expected.starts_with(text));
   };
-  HADAL_TRY(generate(sequence, prompt, options, hooks));
+  HADAL_TRY(generate(*timeline, prompt, options, hooks));
   HADAL_CHECK_OK(decoded);
   return EvalOutcome{text == c.expected, text, static_cast<std::int64_t>(prompt.size())};
 }

@@ -28,7 +28,7 @@ std::int64_t decode_weight_bytes(const ModelWeights& w) {
   return sum;
 }
 
-Result<Engine> Engine::open(std::shared_ptr<const Checkpoint> checkpoint, const ModelOptions& options) {
+Result<Engine> Engine::open(std::shared_ptr<const Checkpoint> checkpoint, const EngineOptions& options) {
   Engine e;
   e.checkpoint = std::move(checkpoint);
   const FileSet& files = e.checkpoint->files();
@@ -44,9 +44,22 @@ Result<Engine> Engine::open(std::shared_ptr<const Checkpoint> checkpoint, const 
     e.generation = HADAL_TRY(parse_generation_config(text, files.path_of("generation_config.json")));
   }
   if (e.generation.eos_token_ids.empty()) e.generation.eos_token_ids = {TokenId{c.eos_token_id}};
+  if (options.reference) {
+    ReferenceOptions reference;
+    reference.round_cache = options.model.numerics.round_cache;
+    reference.round_inputs = options.model.numerics.round_inputs;
+    reference.threads = options.model.threads;
+    e.reference = std::make_shared<ReferenceModel>(HADAL_TRY(ReferenceModel::load(*e.checkpoint, reference)));
+    return e;
+  }
   ModelWeights weights = HADAL_TRY(load_weights(e.checkpoint));
-  e.model = HADAL_TRY(Model::create(std::move(weights), options));
+  e.model = HADAL_TRY(Model::create(std::move(weights), options.model));
   return e;
+}
+
+Result<std::unique_ptr<Timeline>> Engine::new_timeline() const {
+  if (reference) return std::make_unique<ReferenceTimeline>(reference);
+  return std::make_unique<SequenceTimeline>(HADAL_TRY(Sequence::create(model)));
 }
 
 SamplingOptions Engine::default_sampling() const {

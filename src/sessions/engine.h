@@ -7,21 +7,31 @@
 #include "base/result.h"
 #include "model/model.h"
 #include "sampling/generation_config.h"
+#include "sessions/timeline.h"
 #include "tokens/tokenizer.h"
 #include "weights/checkpoint.h"
 
 namespace hadal {
 
+struct EngineOptions {
+  ModelOptions model;
+  bool reference = false;  // double precision instead: model.numerics.fast is ignored, the rounding switches hold
+};
+
 struct Engine {
   std::shared_ptr<const Checkpoint> checkpoint;
-  std::shared_ptr<Model> model;
+  std::shared_ptr<Model> model;               // null with EngineOptions::reference
+  std::shared_ptr<ReferenceModel> reference;  // null without
   std::shared_ptr<const Tokenizer> tokenizer;
   GenerationConfig generation;  // eos ids always set: generation_config.json's, else config.json's
 
   // Sampling as the release asks for; ids that no tokenizer entry has are forbidden.
   SamplingOptions default_sampling() const;
 
-  static Result<Engine> open(std::shared_ptr<const Checkpoint> checkpoint, const ModelOptions& options = {});
+  static Result<Engine> open(std::shared_ptr<const Checkpoint> checkpoint, const EngineOptions& options = {});
+
+  // An empty timeline. With the reference model only one exists at a time.
+  Result<std::unique_ptr<Timeline>> new_timeline() const;
 };
 
 // Weight bytes that one decoded token reads: every dense matrix, num_experts_per_tok experts a layer, the head, one row of the

@@ -6,8 +6,8 @@
 #include <vector>
 
 #include "base/result.h"
-#include "cache/sequence.h"
 #include "sampling/sampler.h"
+#include "sessions/timeline.h"
 
 namespace hadal {
 
@@ -41,11 +41,11 @@ struct GenerateResult {
 };
 
 // `prompt` must not be empty: its last token's logits start the answer. Every token that was sampled has been fed when this
-// returns, so the sequence can be continued by another prompt.
-Result<GenerateResult> generate(Sequence& sequence, std::span<const TokenId> prompt, const GenerateOptions& options,
+// returns, so the timeline can be continued by another prompt.
+Result<GenerateResult> generate(Timeline& timeline, std::span<const TokenId> prompt, const GenerateOptions& options,
                                 const GenerateHooks& hooks = {});
 
 // Feeds a prompt in pieces of the model's preferred size. `last_logits` (may be null) [vocab]. On cancellation the tokens fed so far stay.
-Status prefill(Sequence& sequence, std::span<const TokenId> prompt, float* last_logits, const GenerateHooks& hooks = {});
+Status prefill(Timeline& timeline, std::span<const TokenId> prompt, float* last_logits, const GenerateHooks& hooks = {});
 
 }  // namespace hadal
