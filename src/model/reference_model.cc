@@ -2,12 +2,11 @@
 
 #include <algorithm>
 #include <atomic>
-#include <fstream>
-#include <optional>
-#include <string>
 #include <thread>
 
 #include "layers/rotary.h"
+#include "machine/cores.h"
+#include "weights/arena.h"
 #include "weights/checkpoint.h"
 
 namespace hadal {
@@ -33,18 +32,6 @@ std::span<const double> embedding(const Weights& weights, TokenId id, std::int64
   return std::span(weights.embed).subspan(static_cast<std::size_t>(to_int(id) * d), static_cast<std::size_t>(d));
 }
 
-// Memory the system can give without swapping, from /proc/meminfo; nothing where there is no such file.
-std::optional<std::int64_t> available_memory_bytes() {
-  std::ifstream info("/proc/meminfo");
-  std::string key;
-  std::int64_t kibibytes = 0;
-  while (info >> key >> kibibytes) {
-    if (key == "MemAvailable:") return kibibytes * 1024;
-    info.ignore(64, '\n');  // the unit
-  }
-  return std::nullopt;
-}
-
 }  // namespace
 
 Result<ReferenceModel> ReferenceModel::load(const Checkpoint& checkpoint, ReferenceOptions options) {
@@ -57,12 +44,12 @@ Result<ReferenceModel> ReferenceModel::load(const Checkpoint& checkpoint, Refere
   if (options.mtp && !checkpoint.has_mtp())
     return fail(ErrorCode::kUnsupported, "{}: no one-step MTP block in this checkpoint, so there are no MTP logits",
                 checkpoint.directory());
-  const std::int64_t needed = weight_bytes(checkpoint.table(), options.mtp);
-  if (auto available = available_memory_bytes(); available && needed > *available)
+  const std::int64_t needed = weight_bytes(checkpoint.table(), options.mtp), available = available_memory_bytes();
+  if (available >= 0 && needed > available)
     return fail(ErrorCode::kNoMemory,
                 "{}: reference numerics keep eight bytes a parameter and need {:.1f} GB, {:.1f} GB are free; use "
                 "--numerics exact",
-                checkpoint.directory(), static_cast<double>(needed) * 1e-9, static_cast<double>(*available) * 1e-9);
+                checkpoint.directory(), static_cast<double>(needed) * 1e-9, static_cast<double>(available) * 1e-9);
 
   ReferenceModel model;
   Setting& setting = model.setting_;
@@ -73,8 +60,7 @@ Result<ReferenceModel> ReferenceModel::load(const Checkpoint& checkpoint, Refere
       options.plain_frequencies.empty() ? plain_frequencies(c) : std::move(options.plain_frequencies);
   setting.compressed_frequencies =
       options.compressed_frequencies.empty() ? compressed_frequencies(c) : std::move(options.compressed_frequencies);
-  model.threads_ =
-      options.threads > 0 ? options.threads : std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
+  model.threads_ = options.threads > 0 ? options.threads : available_cores();
   model.weights_ = HADAL_TRY(load_weights(checkpoint, options.mtp));
   model.reset();
   return model;
