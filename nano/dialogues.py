@@ -5,7 +5,7 @@ arguments, or say what the result means, so that the call after them is a copy f
 import json
 
 import chat
-from tools import KNOWN, Source, Tool, invented_tool, known_tool, quote, request, wrap
+from tools import KNOWN, invented_tool, known_tool, quote, request, simple_request, wrap
 
 SYSTEM = ["", "", "", "", "You are a helpful assistant.", "You are nano, a tiny demonstration model.", "You are an agent. Use the tools to do the task.", "You work in a sandbox. Use tools when they help.",
           "Answer briefly.", "You are a careful assistant. Call one tool at a time."]
@@ -219,6 +219,37 @@ def tool_document(s, room, count_tokens, brief=False, count=None, invented=None,
             break
         exchanges.append(e)
     return render(exchanges, mode, system, declared, brief)
+
+
+ABOUT_TOOLS = ["What are the parameters of {}?", "Which parameters does {} take?", "Parameters of {}?"]
+
+
+def drill_document(s, room, count_tokens, brief=True, simple=0.5):
+    """calls packed densely: one request after the other, without results, and questions about the schemas themselves"""
+    r = s.r
+    tools = declare(s, r.choice([1, 2, 3, 4, 5, 6]), r.choice([0.5, 1.0, 1.0]))
+    mode, system, declared = pick_mode(r), r.choice(SYSTEM), schemas(s, tools)
+    easy, queue, steps = r.random() < simple, [], []
+    used = count_tokens("".join(t for t, _ in render([], mode, system, declared, brief)))
+    while len(steps) < 2 * len(tools) + 2:
+        if r.random() < 0.12:
+            t = r.choice(tools)
+            names = ", ".join(p for p, _, _, _ in t.parameters) or "none"
+            e = step(r.choice(ABOUT_TOOLS).format(t.name), names + ".", think=f"{t.name} is declared.")
+        elif r.random() < 0.05:
+            e = step(r.choice(["What tools do you have?", "Which tools are there?", "List your tools."]), ", ".join(t.name for t in tools) + ".", think="The tools are declared.")
+        else:
+            if not queue:
+                queue = list(tools)
+                r.shuffle(queue)
+            t = queue.pop()
+            user, args = simple_request(s, t) if easy else request(s, t, [o for o in tools if o is not t])[:2]
+            e = call_step(user, t, args)
+        used += count_tokens("".join(t for t, _ in render([[e]], mode)))
+        if steps and used > room:
+            break
+        steps.append(e)
+    return render([steps], mode, system, declared, brief)
 
 
 def talk_document(s, turns=None):

@@ -132,54 +132,59 @@ class Attention(nn.Module):
         return torch.cat([rounding.straight_through(e[..., :n], rounding.fp8_rows(e[..., :n])), e[..., n:]], -1)
 
     def forward(self, x, rot, aux):
-        B, T, d = x.shape
-        H, D, w, r = self.H, self.D, self.w, self.r
-        n = T // w
-        tab = rot.table(r > 0)
+        """[B, T, d] -> [B, T, d], T a multiple of the window"""
+        B, T, _ = x.shape
+        tab, r = rot.table(self.r > 0), self.r
         qr = self.q_norm(K.linear(x, self.wq_a))
-        q = K.rope(K.rms(K.linear(qr, self.wq_b).view(B, T, H, D)), tab, H)
-        q = q.view(B, n, w, H, D).transpose(2, 3).reshape(B * n, H * w, D)
+        q = K.rope(K.rms(K.linear(qr, self.wq_b).view(B, T, self.H, self.D)), tab, self.H)
         kv = self.cache_row(K.rope(self.kv_norm(K.linear(x, self.wkv)), tab, 1), aux)
+        e = self.cache_row(self.compressor(x, rot), aux) if r else None
+        scores = sel = None
+        if r == 4 and aux is not None and (aux["topk"] or aux["kl"]):
+            scores = self.indexer(x.detach(), qr.detach(), rot, aux["round"])
+            visible = ((torch.arange(T) + 1) // 4)[:, None] > torch.arange(T // 4)[None]
+            scores = scores.masked_fill(~visible, -1e30)
+            if aux["topk"] and T // 4 > self.k:
+                sel = select(scores.detach(), self.k)
+        teach = r == 4 and aux is not None and aux["kl"]
+        if K.can_attend(self.w, self.D) and not teach:
+            o = K.attend(q, kv, e, self.attn_sink, sel, r, self.D ** -0.5)
+        else:
+            o, p = self.attend_in_pieces(q, kv, e, sel)
+            if teach:
+                self.teach_indexer(scores, p, visible & (sel > 0) if sel is not None else visible, aux)
+        o = K.rope(o, tab, self.H, True).view(B * T, self.G, -1)
+        u = torch.cat([K.linear(o[:, g], self.wo_a[g * self.R:(g + 1) * self.R]) for g in range(self.G)], 1)
+        return K.linear(u, self.wo_b)
+
+    def attend_in_pieces(self, q, kv, e, sel):
+        """plain products and softmax -> output [B, T, H, D], probabilities of the compressed entries [B, T, M] summed over heads"""
+        B, T, H, D = q.shape
+        w, n, M = self.w, T // self.w, 0 if e is None else e.shape[1]
+        q = q.view(B, n, w, H, D).transpose(2, 3).reshape(B * n, H * w, D)
         kc = kv.view(B, n, w, D)
         kk = torch.cat([F.pad(kc[:, :-1], (0, 0, 0, 0, 1, 0)), kc], 2).view(B * n, 2 * w, D)
         s1 = K.product(q, kk.transpose(1, 2))
-        e = s2 = sel = None
-        M = T // r if r else 0
-        if r:
-            e = self.cache_row(self.compressor(x, rot), aux)
-            s2 = K.product(q.view(B, n * H * w, D), e.transpose(1, 2))
-        if r == 4 and aux is not None and (aux["topk"] or aux["kl"]):
-            sc = self.indexer(x.detach(), qr.detach(), rot, aux["round"])
-            vis = ((torch.arange(T) + 1) // 4)[:, None] > torch.arange(M)[None]
-            sc = sc.masked_fill(~vis, -1e30)
-            if aux["topk"] and M > self.k:
-                sel = select(sc.detach(), self.k)
-        p1, p2 = K.smax_sink(s1, s2, self.attn_sink, (B, n, H, w, M, r), D ** -0.5, sel)
-        o = K.product(p1, kk)
-        if r:
+        s2 = None if e is None else K.product(q.view(B, n * H * w, D), e.transpose(1, 2))
+        p1, p2 = K.smax_sink(s1, s2, self.attn_sink, (B, n, H, w, M, self.r), D ** -0.5, sel)
+        o, p = K.product(p1, kk), None
+        if e is not None:
             o = o.view(B, n * H * w, D) + K.product(p2, e)
-            if r == 4 and aux is not None and aux["kl"]:
-                with torch.no_grad():
-                    t = p2.view(B, n, H, w, M).sum(2).view(B, T, M)
-                    mass = t.sum(-1, keepdim=True)
-                    t = t / (mass + 1e-9)
-                keep = vis & (sel > 0) if sel is not None else vis
-                lp = torch.log_softmax(sc.masked_fill(~keep, -1e30), -1)
-                wgt = mass.squeeze(-1) * aux["w"]         # rows that use compressed memory count by how much they do
-                aux["loss"].append(-((t * lp.clamp_min(-60.0)).sum(-1) * wgt).sum() / (wgt.sum() + 1e-6))
-                if aux.get("stats") is not None:
-                    top = t.argmax(-1, keepdim=True)
-                    rank = (sc > sc.gather(2, top)).sum(-1)
-                    hit = ((rank < self.k) & (mass.squeeze(-1) > 0.5 * H / 4)).float() * (aux["w"] > 0)
-                    tot = (mass.squeeze(-1) > 0.5 * H / 4).float() * (aux["w"] > 0)
-                    aux["stats"].append((float(hit.sum()), float(tot.sum())))
-        o = o.view(B, n, H, w, D).transpose(2, 3).reshape(B, T, H, D)
-        o = K.rope(o, tab, H, True).view(B * T, self.G, -1)
-        if self.G == 1:
-            u = K.linear(o[:, 0], self.wo_a)
-        else:
-            u = torch.cat([K.linear(o[:, g], self.wo_a[g * self.R:(g + 1) * self.R]) for g in range(self.G)], 1)
-        return K.linear(u, self.wo_b)
+            p = p2.detach().view(B, n, H, w, M).sum(2).view(B, T, M)
+        return o.view(B, n, H, w, D).transpose(2, 3).reshape(B, T, H, D), p
+
+    def teach_indexer(self, scores, p, keep, aux):
+        """KL of the index scores to what the heads attended to; rows count by how much they use compressed entries"""
+        mass = p.sum(-1, keepdim=True)
+        p = p / (mass + 1e-9)
+        lp = torch.log_softmax(scores.masked_fill(~keep, -1e30), -1)
+        weight = mass.squeeze(-1) * aux["w"]
+        aux["loss"].append(-((p * lp.clamp_min(-60.0)).sum(-1) * weight).sum() / (weight.sum() + 1e-6))
+        if aux.get("stats") is not None:
+            best = p.argmax(-1, keepdim=True)
+            rank = (scores > scores.gather(2, best)).sum(-1)
+            used = ((mass.squeeze(-1) > 0.5 * self.H / 4) & (aux["w"] > 0.5)).float()
+            aux["stats"].append((float(((rank < self.k).float() * used).sum()), float(used.sum())))
 
 
 class MoE(nn.Module):
@@ -298,7 +303,7 @@ class Model(nn.Module):
         return lg, K.linear(m.norm(m.hc_head(Y)), self.head)
 
 
-def config(V, d=128, ratios=(0, 4, 128, 4, 0), H=4, D=128, rd=64, q=96, G=2, R=64, E=4, k=2, I=96, ih=2, ihd=64, topk=32, hc=4, nhash=1, win=128):
+def config(V, d=128, ratios=(0, 4, 128, 4, 4, 0), H=4, D=128, rd=64, q=96, G=2, R=64, E=4, k=2, I=96, ih=2, ihd=64, topk=32, hc=4, nhash=1, win=128):
     return {"architectures": ["DeepseekV4ForCausalLM"], "attention_bias": False, "attention_dropout": 0.0, "bos_token_id": 0, "eos_token_id": 1,
             "expert_dtype": "fp4", "hc_eps": 1e-6, "hc_mult": hc, "hc_sinkhorn_iters": 20, "head_dim": D, "hidden_act": "silu", "hidden_size": d,
             "index_head_dim": ihd, "index_n_heads": ih, "index_topk": topk, "initializer_range": 0.02, "max_position_embeddings": 1048576,

@@ -34,7 +34,8 @@ class Source:
 
 
 WRAP = (["{B}.", "{B}.", "{B}.", "{B}", "Please {b}.", "Can you {b}?", "Could you {b}?", "{B}, please.", "I want you to {b}.", "I need you to {b}.",
-         "Hey, {b}.", "Next, {b}.", "Now {b}.", "{B} for me.", "You should {b}.", "Help me: {b}.", "Let us {b}.", "First {b}."],
+         "Hey, {b}.", "Next, {b}.", "Now {b}.", "{B} for me.", "You should {b}.", "Help me: {b}.", "Let us {b}.", "First {b}.", "Then {b}.", "{B} now.", "You can {b}.", "May I ask you to {b}?", "Start: {b}.", "We must {b}.", "Just {b}.", "Hello, {b}.",
+         "Do this: {b}.", "Quickly {b}.", "Try to {b}.", "My wish: {b}."],
         ["Would you {b}?", "Go ahead and {b}.", "Be so kind and {b}.", "Your task: {b}.", "I would like you to {b}.", "Time to {b}."])
 
 
@@ -103,24 +104,24 @@ def known_request(s, tool):
     role = {}
     if kind == "read_file":
         p, res = w.path(), result_text(s, r.choice([1, 1, 1, 2]))
-        text = wrap(s, s.pick(["read {}", "read {}", "open {}", "show me the file {}", "print the contents of {}", "show {}", "read the file {}", "display {}", "get the text of {}"],
+        text = wrap(s, s.pick(["read {}", "read {}", "open {}", "show me the file {}", "print the contents of {}", "show {}", "read the file {}", "display {}", "get the text of {}", "see what {} says", "view {}", "print {}", "let me see {}", "tell me what is written in {}", "return the text of the file {}"],
                               ["look into {}", "give me what is in {}", "fetch the contents of {}", "load the file {}"]).format(p))
         if not s.new_phrases and r.random() < 0.15:
             text = f"What does {p} say?"
         role, final = {"path": p}, f"{p} says: {res}"
     elif kind == "write_file":
         p, t = w.path(), w.text(1, 6) if r.random() < 0.8 else w.sentence()
-        text = wrap(s, s.pick(["write {t} to {p}", "create {p} with the text {t}", "save {t} in {p}", "put {t} into {p}", "store the text {t} as {p}", "write a file {p} that says {t}", "write the line {t} into the file {p}"],
+        text = wrap(s, s.pick(["write {t} to {p}", "create {p} with the text {t}", "save {t} in {p}", "put {t} into {p}", "store the text {t} as {p}", "write a file {p} that says {t}", "write the line {t} into the file {p}", "set the content of {p} to {t}", "in {p}, write {t}", "add a file {p} with {t}", "keep {t} in {p}", "{p} should say {t}: write it"],
                               ["make a file {p} containing {t}", "note {t} down in {p}", "fill {p} with {t}", "let {p} hold the text {t}"]).format(p=p, t=quote(s, t)))
         role, res, final = {"path": p, "content": t}, "ok", f"I wrote {p}."
     elif kind == "edit_file":
         p, a, b = w.path(), w.text(1, 3), w.text(1, 3)
-        text = wrap(s, s.pick(["replace {a} with {b} in {p}", "in {p}, change {a} to {b}", "edit {p}: {a} becomes {b}", "replace {a} by {b} in the file {p}"],
+        text = wrap(s, s.pick(["replace {a} with {b} in {p}", "in {p}, change {a} to {b}", "edit {p}: {a} becomes {b}", "replace {a} by {b} in the file {p}", "change {a} into {b} in {p}", "put {b} in place of {a} in {p}", "{a} must become {b} in {p}, edit it", "in {p} replace {a} with {b}"],
                               ["swap {a} for {b} in {p}", "in the file {p} turn {a} into {b}", "let {p} say {b} where it says {a}"]).format(p=p, a=quote(s, a), b=quote(s, b)))
         role, res, final = {"path": p, "old": a, "new": b}, "ok", f"I changed {p}."
     elif kind == "list_dir":
         d, fs = w.folder(), [w.name() + "." + r.choice(["txt", "md", "py", "json", "log", "csv"]) for _ in range(r.randint(1, 4))]
-        base = s.pick(["list {}", "list the directory {}", "show the files in {}", "see what is in the directory {}", "show the directory {}", "list the files of {}", "list all files in {}"],
+        base = s.pick(["list {}", "list the directory {}", "show the files in {}", "see what is in the directory {}", "show the directory {}", "list the files of {}", "list all files in {}", "show what {} contains", "give me the file names in {}", "print the directory {}", "look at the directory {}", "which files are in {}, list them"],
                       ["tell me which files {} has", "enumerate the directory {}", "check what files are under {}"]).format(d)
         role = {"path": d}
         if "recursive" in tool.roles and r.random() < 0.5:
@@ -129,11 +130,11 @@ def known_request(s, tool):
         final = f"{d} has {len(fs)} file{'s' if len(fs) > 1 else ''}: " + ", ".join(fs)
     elif kind == "run_shell":
         c, res = command(s), result_text(s)
-        base = s.pick(["run `{}`", "execute `{}`", "run the command `{}`", "run `{}` in the shell", "use the shell: `{}`", "run `{}` and tell me the output"], ["start the command `{}`", "do `{}` in a terminal", "launch `{}`"]).format(c)
+        base = s.pick(["run `{}`", "execute `{}`", "run the command `{}`", "run `{}` in the shell", "use the shell: `{}`", "run `{}` and tell me the output", "call `{}`", "type `{}` in the shell", "let the shell run `{}`", "use `{}`", "show the output of `{}`"], ["start the command `{}`", "do `{}` in a terminal", "launch `{}`"]).format(c)
         role = {"command": c}
         if "timeout" in tool.roles and r.random() < 0.5:
             k = r.randint(1, 600)
-            base, role["timeout"] = base + s.pick([f" with a timeout of {k} seconds", f", timeout {k}"], [f" for {k} seconds at most"]), k
+            base, role["timeout"] = base + s.pick([f" with a timeout of {k} seconds", f", timeout {k}", f" and stop after {k} seconds", f", {k} seconds", f", wait {k} seconds"], [f" for {k} seconds at most"]), k
         text, final = wrap(s, base), f"Output: {res}"
     elif kind == "search":
         q, k, res = w.text(1, 3), r.randint(1, 50), w.path()
@@ -141,21 +142,21 @@ def known_request(s, tool):
         q2 = quote(s, q) if r.random() < 0.5 else q
         if "limit" in tool.roles and r.random() < 0.7:
             role["limit"] = k
-            base = s.pick(["search for {q}, at most {k} results", "find {q} in the files, {k} results", "search the files for {q} with limit {k}", "look for {q}, limit {k}", "search {q}, no more than {k} results"],
+            base = s.pick(["search for {q}, at most {k} results", "find {q} in the files, {k} results", "search the files for {q} with limit {k}", "look for {q}, limit {k}", "search {q}, no more than {k} results", "find {k} results for {q}", "search for {q} and give me {k} results", "look for {q} in the files, {k} at most"],
                           ["locate {q} in the files, up to {k} results", "hunt for {q}, {k} results are enough"])
         else:
-            base = s.pick(["search for {q}", "find {q} in the files", "search the files for {q}", "look for {q} in all files"], ["locate {q} in the files", "hunt for {q}"])
+            base = s.pick(["search for {q}", "find {q} in the files", "search the files for {q}", "look for {q} in all files", "search {q}", "see which file has {q}", "look up {q} in the files"], ["locate {q} in the files", "hunt for {q}"])
         text, final = wrap(s, base.format(q=q2, k=k)), f"Found in {res}."
     elif kind == "calculator":
         e, res = expression(s)
         if r.random() < 0.5:
-            text = s.pick(["What is {}?", "How much is {}?", "{}?", "What is the value of {}?"], ["{} is how much?", "What does {} give?"]).format(e)
+            text = s.pick(["What is {}?", "How much is {}?", "{}?", "What is the value of {}?", "What is the result of {}?", "And {}?", "How much do you get for {}?"], ["{} is how much?", "What does {} give?"]).format(e)
         else:
-            text = wrap(s, s.pick(["calculate {}", "compute {}", "work out {}", "evaluate {}"], ["figure out {}", "solve {}"]).format(e))
+            text = wrap(s, s.pick(["calculate {}", "compute {}", "work out {}", "evaluate {}", "tell me what {} is", "give me the value of {}", "find {}"], ["figure out {}", "solve {}"]).format(e))
         role, final = {"expression": e}, f"{e} = {res}"
     else:
         res = f"{r.randint(0, 23):02d}:{r.randint(0, 59):02d}"
-        text = s.pick(["What time is it?", "Tell me the time.", "What is the time now?", "Please check the time."], ["Do you know the time?", "How late is it? Check the time."])
+        text = s.pick(["What time is it?", "Tell me the time.", "What is the time now?", "Please check the time.", "What does the clock say?", "Give me the current time."], ["Do you know the time?", "How late is it? Check the time."])
         final = f"It is {res}."
     args = [(p, role[o]) for o, p in tool.roles.items() if o in role]
     return text, args, res, final
@@ -225,13 +226,28 @@ def plain(p):
     return "".join(" " + c.lower() if c.isupper() else c for c in p.replace("_", " ").replace("-", " ")).strip()
 
 
-PAIR = (["{p} {v}", "{p} {v}", "{p} = {v}", "{p} set to {v}", "{p}: {v}", "{p}={v}", "{v} as {p}", "the {p} {v}", "{p} as {v}", "{p} being {v}", "{p} is {v}"], ["{v} for {p}", "{p} equal to {v}", "{p} at {v}"])
-JOIN = ([" and ", ", ", ", ", "; ", ", and "], [" plus ", " with "])
-NAMED = (["use {t} with {a}", "call {t} with {a}", "run {t} with {a}", "use the {t} tool with {a}", "use {t}: {a}", "invoke {t} for {a}", "make a call to {t} using {a}", "run {t} using {a}", "call the tool {t} with {a}", "do {t} with {a}"],
+PAIR = (["{p} {v}", "{p} {v}", "{p} = {v}", "{p} set to {v}", "{p}: {v}", "{p}={v}", "{v} as {p}", "the {p} {v}", "{p} as {v}", "{p} being {v}", "{p} is {v}", "{p} -> {v}", "{p} to {v}", "{v} as the {p}", "{p} of {v}", "a {p} of {v}", "{p} (={v})",
+         "{p} with the value {v}", "{v} in {p}", "{p} must be {v}", "{p} := {v}"], ["{v} for {p}", "{p} equal to {v}", "{p} at {v}"])
+JOIN = ([" and ", ", ", ", ", "; ", ", and ", " along with ", " then ", " & ", " and also ", ", also "], [" plus ", " together with "])
+NAMED = (["use {t} with {a}", "call {t} with {a}", "run {t} with {a}", "use the {t} tool with {a}", "use {t}: {a}", "invoke {t} for {a}", "make a call to {t} using {a}", "run {t} using {a}", "call the tool {t} with {a}", "do {t} with {a}",
+          "apply {t} with {a}", "try {t}, {a}", "give {t} {a}", "let {t} work with {a}", "send {t} {a}", "set {a} and call {t}", "take {t} and pass {a}"],
          ["fire off {t} with {a}", "execute {t} on {a}", "trigger {t}: {a}", "hand this to {t}: {a}"])
-NAMED_FREE = (["{t}: {a}", "With {a}, call {t}.", "I want {t} with {a}.", "{a}. Use {t}.", "Tool: {t}. Arguments: {a}."], ["For {a} we need {t}.", "{t} is needed, {a}.", "Given {a}: start {t}."])
-DESCRIBED = (["{v} the {n} with {a}", "{v} a {n} with {a}", "{v} the {n}: {a}", "{v} the {n}, {a}", "{v} a {n}, {a}", "{v} the {n} using {a}"], ["{v} that {n} given {a}", "{v} some {n}, namely {a}", "{v} our {n} on {a}"])
+NAMED_FREE = (["{t}: {a}", "With {a}, call {t}.", "I want {t} with {a}.", "{a}. Use {t}.", "Tool: {t}. Arguments: {a}.", "Please {t}, {a}.", "My arguments are {a}. The tool is {t}.", "{t} {a}", "{t}, {a}."], ["For {a} we need {t}.", "{t} is needed, {a}.", "Given {a}: start {t}."])
+DESCRIBED = (["{v} the {n} with {a}", "{v} a {n} with {a}", "{v} the {n}: {a}", "{v} the {n}, {a}", "{v} a {n}, {a}", "{v} the {n} using {a}", "{v} this {n} with {a}", "{v} the {n} for me with {a}", "with {a}, {v} the {n}", "{v} one {n} by {a}"],
+             ["{v} that {n} given {a}", "{v} some {n}, namely {a}", "{v} our {n} on {a}"])
 BARE = (["use {t}", "call {t}", "run {t}", "run the tool {t}", "invoke {t}"], ["trigger {t}", "start {t}", "fire off {t}"])
+SIMPLE_PAIR, SIMPLE_NAMED = ["{p} {v}", "{p} = {v}", "{p}: {v}"], ["Use {t} with {a}.", "Call {t} with {a}.", "{t}: {a}"]
+
+
+def simple_request(s, tool):
+    """the easiest form: every argument named in order, short values; teaches where names and values are to be found"""
+    w, r = s.words, s.r
+    args = []
+    for p, typ, _, _ in tool.parameters:
+        args.append((p, r.choice([w.name, w.name, w.number, w.code])() if typ == "string" else argument(s, typ)[0]))
+    pair, sep = r.choice(SIMPLE_PAIR), r.choice([" and ", ", ", "; "])
+    a = sep.join(pair.format(p=p, v=v if isinstance(v, str) else json.dumps(v)) for p, v in args)
+    return r.choice(SIMPLE_NAMED).format(t=tool.name, a=a) if args else f"Use {tool.name}.", args
 
 
 def invented_request(s, tool, rivals=()):
