@@ -12,8 +12,8 @@
 namespace hadal {
 namespace {
 constexpr std::int64_t kAlign = 64;
-// 1,024 tokens: 3.4 MiB for Flash. Small enough that a short chat wastes little and a fork of a half-full page copies in about a
-// millisecond, large enough that a million tokens need only a thousand pages.
+// 1,024 tokens: 3.4 MiB for Flash. Small enough that a short chat wastes little and a fork of a half-full page copies
+// in about a millisecond, large enough that a million tokens need only a thousand pages.
 constexpr std::int64_t kPageTokens = 1024;
 }  // namespace
 
@@ -60,7 +60,9 @@ CacheLayout CacheLayout::make(const ModelConfig& config, const RowFormat& format
 Result<PageRef> PageRef::allocate(std::int64_t bytes) {
   auto size = static_cast<std::size_t>(round_up(std::max<std::int64_t>(bytes, kAlign), kAlign));
   auto* memory = static_cast<std::byte*>(std::aligned_alloc(kAlign, size));
-  if (!memory) return fail(ErrorCode::kNoMemory, "no memory for a cache page of {} bytes; shorten the context or close sessions", size);
+  if (!memory)
+    return fail(ErrorCode::kNoMemory, "no memory for a cache page of {} bytes; shorten the context or close sessions",
+                size);
   std::memset(memory, 0, size);
   PageRef ref;
   ref.page_ = new (std::nothrow) Page{{1}, memory};

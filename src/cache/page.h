@@ -1,5 +1,6 @@
-// A page: compressed rows and index keys of every layer for a run of page_tokens tokens (report, figure 6). Rows are appended, never
-// changed; a full page is immutable and shared by reference between forks. Writing into a page that others hold copies it first.
+// A page: compressed rows and index keys of every layer for a run of page_tokens tokens (report, figure 6). Rows are
+// appended, never changed; a full page is immutable and shared by reference between forks. Writing into a page that
+// others hold copies it first.
 #pragma once
 
 #include <atomic>
@@ -30,7 +31,7 @@ struct CacheLayout {
   std::int64_t state_bytes = 0;
   std::int64_t streams_offset = 0;  // last_streams [n*d] in the state block
   std::int64_t row_bytes = 0, key_bytes = 0;
-  std::vector<Layer> layers;        // main layers, then the MTP block
+  std::vector<Layer> layers;  // main layers, then the MTP block
 
   static CacheLayout make(const ModelConfig& config, const RowFormat& format);
 

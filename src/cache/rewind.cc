@@ -1,5 +1,5 @@
-// Rewinding: compressed rows of the kept tokens are still in the pages; windows and open tails are not, and come back by feeding
-// earlier tokens again with the pages frozen (spec 9.4, report 3.6).
+// Rewinding: compressed rows of the kept tokens are still in the pages; windows and open tails are not, and come back
+// by feeding earlier tokens again with the pages frozen (spec 9.4, report 3.6).
 #include <algorithm>
 #include <cstring>
 #include <numeric>
@@ -9,9 +9,9 @@
 
 namespace hadal {
 
-// A token to start from so that everything is exact at `length`. Starting at s with empty windows, a layer's input is exact once
-// W-1 exact tokens lie before it in the layer below; so layer l is exact from s + l(W-1) on. What must be exact at `length` is
-// the last window of the last layer and the tokens its open compressor windows hold.
+// A token to start from so that everything is exact at `length`. Starting at s with empty windows, a layer's input is
+// exact once W-1 exact tokens lie before it in the layer below; so layer l is exact from s + l(W-1) on. What must be
+// exact at `length` is the last window of the last layer and the tokens its open compressor windows hold.
 Position Sequence::refill_start(Position length) const {
   const ModelConfig& c = model_->config();
   auto blocks = static_cast<std::int64_t>(layout_.layers.size());

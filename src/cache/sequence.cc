@@ -63,7 +63,8 @@ Status Sequence::feed(std::span<const TokenId> ids, const FeedOutputs& outputs) 
   if (ids.empty()) return {};
   Position from = state_.length, to = from + static_cast<Position>(ids.size());
   if (to > model_->config().max_position_embeddings)  // before any page is allocated for it
-    return fail(ErrorCode::kUsage, "{} tokens exceed the model's context of {}; shorten the input or start a new session", to,
+    return fail(ErrorCode::kUsage,
+                "{} tokens exceed the model's context of {}; shorten the input or start a new session", to,
                 model_->config().max_position_embeddings);
   if (damaged_) HADAL_CHECK_OK(refill(from));
   std::size_t pages_before = pages_.size();

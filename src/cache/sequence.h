@@ -1,6 +1,8 @@
-// One sequence of tokens and everything the model remembers of it: pages of compressed rows, windows, open compressor tails.
+// One sequence of tokens and everything the model remembers of it: pages of compressed rows, windows, open compressor
+// tails.
 //
-// Contract: feeding the same tokens gives the same bits, whatever the cuts, forks, rewinds, saves and restores in between.
+// Contract: feeding the same tokens gives the same bits, whatever the cuts, forks, rewinds, saves and restores in
+// between.
 #pragma once
 
 #include <memory>
@@ -24,7 +26,8 @@ class Sequence {
   const CacheLayout& layout() const { return layout_; }
   const std::shared_ptr<Model>& model() const { return model_; }
 
-  // Appends tokens in one step (a long prompt is best fed in pieces of model()->preferred_step()). On error nothing changes.
+  // Appends tokens in one step (a long prompt is best fed in pieces of model()->preferred_step()). On error nothing
+  // changes.
   Status feed(std::span<const TokenId> ids, const FeedOutputs& outputs = {});
 
   // A second sequence with the same past. Shares full pages, copies the state block (a few MiB).
@@ -34,11 +37,15 @@ class Sequence {
   // sliding_window x layers earlier tokens again (report 3.6: the policy that stores no window rows).
   Status rewind(Position length);
 
-  // One file, written beside `path` and renamed; docs/formats/sequence.md. restore() refuses files of other weights or numerics.
+  // One file, written beside `path` and renamed; docs/formats/sequence.md. restore() refuses files of other weights or
+  // numerics.
   Status save(const std::string& path) const;
   static Result<Sequence> restore(std::shared_ptr<Model> model, const std::string& path);
 
-  std::int64_t memory_bytes() const { return static_cast<std::int64_t>(pages_.size()) * layout_.page_bytes + layout_.state_bytes + static_cast<std::int64_t>(tokens_.capacity() * sizeof(TokenId)); }
+  std::int64_t memory_bytes() const {
+    return static_cast<std::int64_t>(pages_.size()) * layout_.page_bytes + layout_.state_bytes +
+           static_cast<std::int64_t>(tokens_.capacity() * sizeof(TokenId));
+  }
 
  private:
   struct AlignedFree {
@@ -46,9 +53,9 @@ class Sequence {
   };
   Sequence(std::shared_ptr<Model> model, CacheLayout layout, bool with_mtp);
   Status allocate_state();
-  void bind();                                    // points state_'s views at our memory
-  Status make_room(Position from, Position to);   // pages for tokens [from, to), owned by this sequence alone
-  Status refill(Position length);                 // windows and tails as they were at `length` tokens
+  void bind();                                   // points state_'s views at our memory
+  Status make_room(Position from, Position to);  // pages for tokens [from, to), owned by this sequence alone
+  Status refill(Position length);                // windows and tails as they were at `length` tokens
   Position refill_start(Position length) const;
 
   std::shared_ptr<Model> model_;
@@ -57,8 +64,8 @@ class Sequence {
   bool damaged_ = false;  // a step failed half way: windows must be refilled before the next one
   std::vector<TokenId> tokens_;
   std::vector<PageRef> pages_;
-  std::vector<std::byte*> page_bytes_;            // what PagedRows reads
-  std::unique_ptr<std::byte, AlignedFree> block_; // layout_.state_bytes
+  std::vector<std::byte*> page_bytes_;             // what PagedRows reads
+  std::unique_ptr<std::byte, AlignedFree> block_;  // layout_.state_bytes
   SequenceState state_;
 };
 

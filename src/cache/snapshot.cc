@@ -21,12 +21,12 @@ constexpr std::uint32_t kVersion = 1;
 struct Header {
   char magic[8];
   std::uint32_t version;
-  std::uint32_t flags;            // bit 0: MTP window kept
-  std::uint64_t weights;          // ModelWeights::fingerprint
-  std::uint64_t numerics;         // XXH3-64 of arithmetic choices and frequency tables
+  std::uint32_t flags;     // bit 0: MTP window kept
+  std::uint64_t weights;   // ModelWeights::fingerprint
+  std::uint64_t numerics;  // XXH3-64 of arithmetic choices and frequency tables
   std::uint64_t page_tokens, page_bytes, state_bytes;
-  std::uint64_t length;           // tokens
-  std::uint64_t checksum;         // XXH3-64 of the bytes before
+  std::uint64_t length;    // tokens
+  std::uint64_t checksum;  // XXH3-64 of the bytes before
 };
 static_assert(sizeof(Header) == 72);
 constexpr std::uint32_t kWithMtp = 1;
@@ -150,7 +150,8 @@ Result<Sequence> Sequence::restore(std::shared_ptr<Model> model, const std::stri
   if (h.checksum != XXH3_64bits(&h, offsetof(Header, checksum)))
     return fail(ErrorCode::kBadInput, "{}: the header's checksum does not match; the file is damaged", path);
   if (h.version != kVersion)
-    return fail(ErrorCode::kUnsupported, "{} has format version {}, this hadal reads version {}", path, h.version, kVersion);
+    return fail(ErrorCode::kUnsupported, "{} has format version {}, this hadal reads version {}", path, h.version,
+                kVersion);
   if (h.weights != model->weights().fingerprint)
     return fail(ErrorCode::kBadInput, "{} was saved with other weights; use the checkpoint it was made with", path);
   if (h.numerics != numerics_hash(*model))
@@ -158,15 +159,18 @@ Result<Sequence> Sequence::restore(std::shared_ptr<Model> model, const std::stri
 
   Sequence s = HADAL_TRY(create(std::move(model), h.flags & kWithMtp));
   const CacheLayout& layout = s.layout_;
-  if (h.page_tokens != static_cast<std::uint64_t>(layout.page_tokens) || h.page_bytes != static_cast<std::uint64_t>(layout.page_bytes) ||
+  if (h.page_tokens != static_cast<std::uint64_t>(layout.page_tokens) ||
+      h.page_bytes != static_cast<std::uint64_t>(layout.page_bytes) ||
       h.state_bytes != static_cast<std::uint64_t>(layout.state_bytes) ||
       h.length > static_cast<std::uint64_t>(s.model_->config().max_position_embeddings))
     return fail(ErrorCode::kBadInput, "{}: sizes in the header do not fit this model", path);
   auto pages = static_cast<std::uint64_t>(layout.page_bytes ? layout.pages_for(static_cast<Position>(h.length)) : 0);
   // Everything below is bounded by the model's context; the exact file size is checked before anything is allocated.
-  std::uint64_t expected = sizeof h + (h.length * sizeof(TokenId) + 16) + (h.state_bytes + 16) + pages * (h.page_bytes + 16);
+  std::uint64_t expected =
+      sizeof h + (h.length * sizeof(TokenId) + 16) + (h.state_bytes + 16) + pages * (h.page_bytes + 16);
   if (static_cast<std::uint64_t>(info.st_size) != expected)
-    return fail(ErrorCode::kBadInput, "{} has {} bytes, its header promises {}; the file is cut off or damaged", path, info.st_size, expected);
+    return fail(ErrorCode::kBadInput, "{} has {} bytes, its header promises {}; the file is cut off or damaged", path,
+                info.st_size, expected);
 
   auto damaged = [&](const char* section) {
     return fail(ErrorCode::kBadInput, "{}: the checksum of its {} does not match; the file is damaged", path, section);

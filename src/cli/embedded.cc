@@ -32,12 +32,13 @@ NamedBytes file(std::string_view name, const std::byte* begin, const std::byte* 
 
 FileSet model_files(const std::string& model) {
   if (!model.empty()) return FileSet::directory(model);
-  return FileSet::memory("(embedded nano)", {
-      file("config.json", hadal_nano_config_begin, hadal_nano_config_end),
-      file("generation_config.json", hadal_nano_generation_begin, hadal_nano_generation_end),
-      file("tokenizer.json", hadal_nano_tokenizer_begin, hadal_nano_tokenizer_end),
-      file("model.safetensors", hadal_nano_weights_begin, hadal_nano_weights_end),
-  });
+  return FileSet::memory("(embedded nano)",
+                         {
+                             file("config.json", hadal_nano_config_begin, hadal_nano_config_end),
+                             file("generation_config.json", hadal_nano_generation_begin, hadal_nano_generation_end),
+                             file("tokenizer.json", hadal_nano_tokenizer_begin, hadal_nano_tokenizer_end),
+                             file("model.safetensors", hadal_nano_weights_begin, hadal_nano_weights_end),
+                         });
 }
 
 }  // namespace hadal::cli

@@ -7,8 +7,8 @@
 
 namespace hadal::cli {
 
-// The files of the model a command names: a directory, or the embedded nano when `model` is empty. The embedded files are 64-byte
-// aligned, read-only, and live as long as the program.
+// The files of the model a command names: a directory, or the embedded nano when `model` is empty. The embedded files
+// are 64-byte aligned, read-only, and live as long as the program.
 FileSet model_files(const std::string& model);
 
 }  // namespace hadal::cli

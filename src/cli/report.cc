@@ -38,6 +38,8 @@ int report(const Error& error) {
 
 bool interrupted() { return g_interrupted.load(std::memory_order_relaxed); }
 
+void clear_interrupt() { g_interrupted.store(false, std::memory_order_relaxed); }
+
 void install_interrupt_handler() {
   struct sigaction action = {};
   action.sa_handler = on_interrupt;

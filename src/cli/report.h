@@ -14,6 +14,7 @@ int report(const Error& error);
 
 // True once SIGINT arrived (installed by main). Long work polls it and stops cleanly.
 bool interrupted();
+void clear_interrupt();  // a new turn of an interactive session
 void install_interrupt_handler();
 
 // A progress bar with rate and ETA, drawn at most ten times a second, only when stderr is a terminal.

@@ -16,7 +16,8 @@ Result<std::vector<EvalCase>> read_cases(const std::string& path) {
     if (line.empty()) continue;
     auto json = nlohmann::json::parse(line, nullptr, /*allow_exceptions=*/false);
     EvalCase c;
-    for (auto [key, field] : {std::pair{"id", &c.id}, {"kind", &c.kind}, {"prompt", &c.prompt}, {"expected", &c.expected}}) {
+    for (auto [key, field] :
+         {std::pair{"id", &c.id}, {"kind", &c.kind}, {"prompt", &c.prompt}, {"expected", &c.expected}}) {
       if (!json.is_object() || !json.contains(key) || !json[key].is_string())
         return fail(ErrorCode::kBadInput, "{}, line {}: a case needs the string \"{}\"", path, number, key);
       *field = json[key].get<std::string>();

@@ -1,7 +1,8 @@
 // Exact-answer evaluation: prompts with the one right continuation, answered greedily token by token.
 //
-// A case file has one JSON object per line: {"id": "...", "kind": "...", "prompt": "...", "expected": "..."}. Both texts are in the
-// model's own spelling, special tokens included; `expected` ends with the end-of-sentence token when the whole turn is meant.
+// A case file has one JSON object per line: {"id": "...", "kind": "...", "prompt": "...", "expected": "..."}. Both
+// texts are in the model's own spelling, special tokens included; `expected` ends with the end-of-sentence token when
+// the whole turn is meant.
 #pragma once
 
 #include <functional>

@@ -36,8 +36,8 @@ struct AttendScratch {
   std::byte* kernel;
 };
 
-void attend(const Step& step, const RowFormat& format, const RowList& list, const float* q, int heads, const float* sinks,
-            const AttendScratch& scratch, float* out) {
+void attend(const Step& step, const RowFormat& format, const RowList& list, const float* q, int heads,
+            const float* sinks, const AttendScratch& scratch, float* out) {
   int dim = format.shape.head_dim;
   int segments = 0;
   for (std::int64_t first = 0; first < list.size(); first += kAttendSegment, ++segments) {
@@ -138,28 +138,31 @@ void attention(const Step& step, const AttentionWeights& weights, std::int64_t r
     scratch[w].attend.max = step.workspace.take<float>(segments * group);
     scratch[w].attend.sum = step.workspace.take<float>(segments * group);
     scratch[w].attend.acc = step.workspace.take<float>(segments * group * D);
-    scratch[w].attend.kernel = step.workspace.take<std::byte>(step.kernels.attend_scratch_bytes(format.shape, static_cast<int>(group)));
+    scratch[w].attend.kernel =
+        step.workspace.take<std::byte>(step.kernels.attend_scratch_bytes(format.shape, static_cast<int>(group)));
   }
   float* o = step.workspace.take<float>(count * H * D);
-  step.parallel(count * head_groups, count * H * D * (c.sliding_window + entries) / 8, [&](std::int64_t task, int worker) {
-    std::int64_t t = task / head_groups, first = task % head_groups * group, heads = std::min(group, H - first);
-    Position p = step.start + t;
-    if (heads <= 0) return;
-    for (std::int64_t h = first; h < first + heads; ++h) {
-      float* head = q + (t * H + h) * D;
-      step.kernels.rms_norm(head, nullptr, D, eps, head);
-      rotate(step, rotation, p, head, D);
-    }
-    RowList list(scratch[worker].slots, step, state, own);
-    list.add_window(p);
-    if (ratio == 4)
-      list.add_entries(selection.picked + t * c.index_topk, selection.picked_count[t]);
-    else if (ratio)
-      list.add_entries((p + 1) / ratio);
-    float* out = o + (t * H + first) * D;
-    attend(step, format, list, q + (t * H + first) * D, static_cast<int>(heads), weights.attn_sink + first, scratch[worker].attend, out);
-    for (std::int64_t h = 0; h < heads; ++h) rotate(step, rotation, p, out + h * D, D, /*inverse=*/true);
-  });
+  step.parallel(
+      count * head_groups, count * H * D * (c.sliding_window + entries) / 8, [&](std::int64_t task, int worker) {
+        std::int64_t t = task / head_groups, first = task % head_groups * group, heads = std::min(group, H - first);
+        Position p = step.start + t;
+        if (heads <= 0) return;
+        for (std::int64_t h = first; h < first + heads; ++h) {
+          float* head = q + (t * H + h) * D;
+          step.kernels.rms_norm(head, nullptr, D, eps, head);
+          rotate(step, rotation, p, head, D);
+        }
+        RowList list(scratch[worker].slots, step, state, own);
+        list.add_window(p);
+        if (ratio == 4)
+          list.add_entries(selection.picked + t * c.index_topk, selection.picked_count[t]);
+        else if (ratio)
+          list.add_entries((p + 1) / ratio);
+        float* out = o + (t * H + first) * D;
+        attend(step, format, list, q + (t * H + first) * D, static_cast<int>(heads), weights.attn_sink + first,
+               scratch[worker].attend, out);
+        for (std::int64_t h = 0; h < heads; ++h) rotate(step, rotation, p, out + h * D, D, /*inverse=*/true);
+      });
   remember_window(step, own, state);
 
   // Grouped output projection (spec 4.5): group g of heads has its own R x (H*D/G) matrix.

@@ -40,7 +40,8 @@ void pool_window(const Step& step, const CompressorWeights&, const CompressorSha
   };
   Position begin = entry * shape.ratio;
   if (shape.halves() == 2 && entry > 0)
-    for (std::int64_t j = 0; j < shape.ratio; ++j) add(begin - shape.ratio + j, 0);  // the previous window's first halves
+    for (std::int64_t j = 0; j < shape.ratio; ++j)
+      add(begin - shape.ratio + j, 0);  // the previous window's first halves
   for (std::int64_t j = 0; j < shape.ratio; ++j) add(begin + j, shape.halves() - 1);
   step.kernels.pool(values, gates, members, hd, out);
 }

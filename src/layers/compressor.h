@@ -1,5 +1,5 @@
-// The compressor (spec 5.1): every `ratio` tokens become one entry, a per-channel softmax pool of projections. Ratio 4 overlaps: an
-// entry pools its own window's second halves and the previous window's first halves.
+// The compressor (spec 5.1): every `ratio` tokens become one entry, a per-channel softmax pool of projections. Ratio 4
+// overlaps: an entry pools its own window's second halves and the previous window's first halves.
 #pragma once
 
 #include "layers/linear.h"
@@ -9,7 +9,8 @@
 
 namespace hadal {
 
-// The projections of a step's tokens: c [count][k*hd] and z [count][k*hd]. `multiply` fills them with the layer's other products.
+// The projections of a step's tokens: c [count][k*hd] and z [count][k*hd]. `multiply` fills them with the layer's other
+// products.
 struct CompressorInput {
   float* c = nullptr;
   float* z = nullptr;
@@ -20,32 +21,36 @@ CompressorInput compressor_input(const Step& step, const CompressorWeights& weig
 // Geometry of one compressor.
 struct CompressorShape {
   std::int64_t ratio = 0;
-  std::int64_t head_dim = 0;  // hd
-  std::int64_t halves() const { return ratio == 4 ? 2 : 1; }             // k; overlap is tied to the value 4 (spec 1.2)
-  std::int64_t tail_slots() const { return halves() * ratio; }           // positions the tail ring remembers
+  std::int64_t head_dim = 0;                                    // hd
+  std::int64_t halves() const { return ratio == 4 ? 2 : 1; }    // k; overlap is tied to the value 4 (spec 1.2)
+  std::int64_t tail_slots() const { return halves() * ratio; }  // positions the tail ring remembers
   std::int64_t tail_floats() const { return tail_slots() * 2 * halves() * head_dim; }
 };
 
-// Closes the windows that end inside this step: entries (pooled, normalised, rotated to the window's first position) go to
-// `write(entry_index, values [hd])`, which may run on any thread; entries of frozen windows are not produced. Then remembers in
-// `tail` what later steps need. Adds the position bias to input.z in place.
+// Closes the windows that end inside this step: entries (pooled, normalised, rotated to the window's first position) go
+// to `write(entry_index, values [hd])`, which may run on any thread; entries of frozen windows are not produced. Then
+// remembers in `tail` what later steps need. Adds the position bias to input.z in place.
 template <class Write>
-void compress(const Step& step, const CompressorWeights& weights, const CompressorShape& shape, const CompressorInput& input,
-              const std::vector<float>& frequencies, Position frozen, float* tail, Write&& write);
+void compress(const Step& step, const CompressorWeights& weights, const CompressorShape& shape,
+              const CompressorInput& input, const std::vector<float>& frequencies, Position frozen, float* tail,
+              Write&& write);
 
 namespace detail {
-void add_position_bias(const Step& step, const CompressorWeights& weights, const CompressorShape& shape, const CompressorInput& input);
-void pool_window(const Step& step, const CompressorWeights& weights, const CompressorShape& shape, const CompressorInput& input,
-                 const float* tail, std::int64_t entry, float* out);
+void add_position_bias(const Step& step, const CompressorWeights& weights, const CompressorShape& shape,
+                       const CompressorInput& input);
+void pool_window(const Step& step, const CompressorWeights& weights, const CompressorShape& shape,
+                 const CompressorInput& input, const float* tail, std::int64_t entry, float* out);
 void remember(const Step& step, const CompressorShape& shape, const CompressorInput& input, float* tail);
 }  // namespace detail
 
 template <class Write>
-void compress(const Step& step, const CompressorWeights& weights, const CompressorShape& shape, const CompressorInput& input,
-              const std::vector<float>& frequencies, Position frozen, float* tail, Write&& write) {
+void compress(const Step& step, const CompressorWeights& weights, const CompressorShape& shape,
+              const CompressorInput& input, const std::vector<float>& frequencies, Position frozen, float* tail,
+              Write&& write) {
   detail::add_position_bias(step, weights, shape, input);
   Position end = step.start + step.count();
-  std::int64_t first = std::max(step.start, frozen) / shape.ratio, last = end / shape.ratio;  // entries [first, last) close here
+  std::int64_t first = std::max(step.start, frozen) / shape.ratio,
+               last = end / shape.ratio;  // entries [first, last) close here
   if (first < last) {
     std::int64_t n = last - first;
     Rotation rotation = rotation_rows(step, frequencies, first * shape.ratio, shape.ratio, n);

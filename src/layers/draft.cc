@@ -6,7 +6,8 @@
 
 namespace hadal {
 
-void draft_input(const Step& step, const MtpWeights& weights, const std::uint16_t* embed, const float* streams, float* x) {
+void draft_input(const Step& step, const MtpWeights& weights, const std::uint16_t* embed, const float* streams,
+                 float* x) {
   const ModelConfig& c = step.config;
   const auto eps = static_cast<float>(c.rms_norm_eps);
   std::int64_t count = step.count(), n = c.hc_mult, d = c.hidden_size;
@@ -17,7 +18,8 @@ void draft_input(const Step& step, const MtpWeights& weights, const std::uint16_
   step.parallel(count, count * (n + 1) * d, [&](std::int64_t t, int) {
     step.kernels.widen_bf16(embed + to_int(step.ids[static_cast<std::size_t>(t)]) * d, d, e + t * d);
     step.kernels.rms_norm(e + t * d, weights.enorm, d, eps, e + t * d);
-    for (std::int64_t j = t * n; j < (t + 1) * n; ++j) step.kernels.rms_norm(streams + j * d, weights.hnorm, d, eps, s + j * d);
+    for (std::int64_t j = t * n; j < (t + 1) * n; ++j)
+      step.kernels.rms_norm(streams + j * d, weights.hnorm, d, eps, s + j * d);
   });
   Input e_input(e, d, count, d), s_input(s, d, count * n, d);
   multiply(step, {{&weights.e_proj, &e_input, projected, d}, {&weights.h_proj, &s_input, x, d}});

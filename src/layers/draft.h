@@ -6,8 +6,9 @@
 
 namespace hadal {
 
-// X_j = e_proj RMSNorm(embed[next]; enorm) + h_proj RMSNorm(S_j; hnorm). The step's ids are the tokens that follow; `streams` [count][n][d]
-// are the main model's after its last layer. Writes X [count][n][d].
-void draft_input(const Step& step, const MtpWeights& weights, const std::uint16_t* embed, const float* streams, float* x);
+// X_j = e_proj RMSNorm(embed[next]; enorm) + h_proj RMSNorm(S_j; hnorm). The step's ids are the tokens that follow;
+// `streams` [count][n][d] are the main model's after its last layer. Writes X [count][n][d].
+void draft_input(const Step& step, const MtpWeights& weights, const std::uint16_t* embed, const float* streams,
+                 float* x);
 
 }  // namespace hadal

@@ -11,9 +11,9 @@ namespace {
 
 // Tokens sorted by expert: rows [begin[e], begin[e+1]) of `token` and `slot` belong to expert e, tokens ascending.
 struct Assignment {
-  std::int64_t* begin;   // [E+1]
-  std::int32_t* token;   // [count*k]
-  float* weight;         // [count*k]
+  std::int64_t* begin;  // [E+1]
+  std::int32_t* token;  // [count*k]
+  float* weight;        // [count*k]
 };
 
 Assignment assign(const Step& step, const Routes& routes) {
@@ -37,8 +37,8 @@ Assignment assign(const Step& step, const Routes& routes) {
 }
 
 // Experts [first, last) over their rows: out [rows][d].
-void run_experts(const Step& step, const MoeWeights& weights, const Assignment& a, std::int64_t first, std::int64_t last,
-                 const float* x, float* out) {
+void run_experts(const Step& step, const MoeWeights& weights, const Assignment& a, std::int64_t first,
+                 std::int64_t last, const float* x, float* out) {
   const ModelConfig& c = step.config;
   std::int64_t d = c.hidden_size, inter = c.moe_intermediate_size, base = a.begin[first], rows = a.begin[last] - base;
   float* gate = step.workspace.take<float>(rows * inter);
@@ -107,7 +107,8 @@ void mixture_of_experts(const Step& step, const MoeWeights& weights, const float
   float* up = step.workspace.take<float>(count * inter);
   multiply(step, {{&weights.shared.w1, &input, gate, inter}, {&weights.shared.w3, &input, up, inter}});
   step.parallel(count, count * inter * 16, [&](std::int64_t t, int) {
-    step.kernels.swiglu(gate + t * inter, up + t * inter, static_cast<float>(c.swiglu_limit), 1.0f, inter, gate + t * inter);
+    step.kernels.swiglu(gate + t * inter, up + t * inter, static_cast<float>(c.swiglu_limit), 1.0f, inter,
+                        gate + t * inter);
   });
   float* shared = step.workspace.take<float>(count * d);
   Input hidden(gate, inter, count, inter);

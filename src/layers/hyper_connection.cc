@@ -5,8 +5,8 @@
 namespace hadal {
 namespace {
 
-// fn . (x / rms(x)) for each row of flattened streams [count][n*d]: the product first, the reciprocal norm after, as the official
-// program does. Returns [count][outputs].
+// fn . (x / rms(x)) for each row of flattened streams [count][n*d]: the product first, the reciprocal norm after, as
+// the official program does. Returns [count][outputs].
 float* project(const Step& step, const HyperConnectionWeights& weights, const float* streams, std::int64_t count) {
   std::int64_t width = step.config.hc_mult * step.config.hidden_size, outputs = weights.fn.rows;
   float* mix = step.workspace.take<float>(count * outputs);
@@ -39,11 +39,13 @@ HyperMix hyper_pre(const Step& step, const HyperConnectionWeights& weights, cons
 void hyper_post(const Step& step, const HyperMix& mix, const float* y, float* streams) {
   std::int64_t n = step.config.hc_mult, d = step.config.hidden_size;
   step.parallel(step.count(), step.count() * n * d * n, [&](std::int64_t t, int) {
-    step.kernels.hc_post(y + t * d, mix.post + t * n, mix.comb + t * n * n, static_cast<int>(n), d, streams + t * n * d);
+    step.kernels.hc_post(y + t * d, mix.post + t * n, mix.comb + t * n * n, static_cast<int>(n), d,
+                         streams + t * n * d);
   });
 }
 
-void hyper_collapse(const Step& step, const HyperConnectionWeights& weights, const float* streams, std::int64_t count, float* z) {
+void hyper_collapse(const Step& step, const HyperConnectionWeights& weights, const float* streams, std::int64_t count,
+                    float* z) {
   const ModelConfig& c = step.config;
   std::int64_t n = c.hc_mult, d = c.hidden_size;
   float* raw = project(step, weights, streams, count);

@@ -20,6 +20,7 @@ HyperMix hyper_pre(const Step& step, const HyperConnectionWeights& weights, cons
 void hyper_post(const Step& step, const HyperMix& mix, const float* y, float* streams);
 
 // z = sum_j A_j X_j with the head's own coefficients, for `count` rows of streams. z [count][d].
-void hyper_collapse(const Step& step, const HyperConnectionWeights& weights, const float* streams, std::int64_t count, float* z);
+void hyper_collapse(const Step& step, const HyperConnectionWeights& weights, const float* streams, std::int64_t count,
+                    float* z);
 
 }  // namespace hadal

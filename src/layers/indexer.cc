@@ -19,8 +19,8 @@ struct Query {
 };
 
 // Rotates, applies Hadamard, rounds; folds dim^-0.5 and heads^-0.5 into the head weights (spec 5.2).
-void prepare_query(const Step& step, const IndexerInput& input, const RowFormat& format, const Rotation& rotation, std::int64_t t,
-                   const Query& out) {
+void prepare_query(const Step& step, const IndexerInput& input, const RowFormat& format, const Rotation& rotation,
+                   std::int64_t t, const Query& out) {
   const ModelConfig& c = step.config;
   std::int64_t heads = c.index_n_heads, dim = c.index_head_dim;
   for (std::int64_t h = 0; h < heads; ++h) {
@@ -39,8 +39,8 @@ void prepare_query(const Step& step, const IndexerInput& input, const RowFormat&
 }
 
 // Scores of the keys of page `page`, as many as `keys`; scores has room for whole tiles.
-void score_page(const Step& step, const RowFormat& format, const Query& query, const LayerState& state, std::int64_t page,
-                std::int64_t keys, float* scores) {
+void score_page(const Step& step, const RowFormat& format, const Query& query, const LayerState& state,
+                std::int64_t page, std::int64_t keys, float* scores) {
   IndexArgs args;
   args.heads = static_cast<int>(step.config.index_n_heads);
   args.dim = static_cast<int>(step.config.index_head_dim);
@@ -58,8 +58,9 @@ void score_page(const Step& step, const RowFormat& format, const Query& query, c
 
 CompressorShape index_compressor_shape(const ModelConfig& config) { return {4, config.index_head_dim}; }
 
-void append_index_keys(const Step& step, const IndexerWeights& weights, const IndexerInput& input, const RowFormat& format,
-                       const std::vector<float>& frequencies, Position frozen, const LayerState& state) {
+void append_index_keys(const Step& step, const IndexerWeights& weights, const IndexerInput& input,
+                       const RowFormat& format, const std::vector<float>& frequencies, Position frozen,
+                       const LayerState& state) {
   auto dim = static_cast<int>(step.config.index_head_dim);
   std::int64_t per_page = state.keys.rows_per_page;
   auto write = [&](std::int64_t entry, float* key) {
@@ -74,7 +75,8 @@ void append_index_keys(const Step& step, const IndexerWeights& weights, const In
       std::memcpy(base + in_page * format.key_bytes(), key, static_cast<std::size_t>(format.key_bytes()));
     }
   };
-  compress(step, weights.compressor, index_compressor_shape(step.config), input.keys, frequencies, frozen, state.index_tail, write);
+  compress(step, weights.compressor, index_compressor_shape(step.config), input.keys, frequencies, frozen,
+           state.index_tail, write);
 }
 
 Selection select_entries(const Step& step, const IndexerInput& input, const RowFormat& format, const Rotation& rotation,
@@ -82,8 +84,8 @@ Selection select_entries(const Step& step, const IndexerInput& input, const RowF
   const ModelConfig& c = step.config;
   std::int64_t count = step.count(), topk = c.index_topk, heads = c.index_n_heads, dim = c.index_head_dim;
   std::int64_t per_page = state.keys.rows_per_page, workers = step.pool.size();
-  std::int64_t most = (step.start + count) / 4;            // candidates of the last token
-  std::int64_t room = round_up(most, per_page);            // whole pages, so a page's scores never run over
+  std::int64_t most = (step.start + count) / 4;  // candidates of the last token
+  std::int64_t room = round_up(most, per_page);  // whole pages, so a page's scores never run over
   Selection out{step.workspace.take<std::int32_t>(count * topk), step.workspace.take<std::int32_t>(count)};
 
   // Scores and top-k scratch: one set per worker, or one in all when a single token spreads its pages over the workers.

@@ -1,4 +1,5 @@
-// The lightning indexer of CSA layers (spec 5.2): scores every index key for a query token and picks the index_topk best entries.
+// The lightning indexer of CSA layers (spec 5.2): scores every index key for a query token and picks the index_topk
+// best entries.
 #pragma once
 
 #include "layers/compressor.h"
@@ -8,16 +9,17 @@
 namespace hadal {
 
 struct IndexerInput {
-  CompressorInput keys;        // projections of the indexer's own compressor
-  float* q = nullptr;          // [count][heads*dim]
+  CompressorInput keys;          // projections of the indexer's own compressor
+  float* q = nullptr;            // [count][heads*dim]
   float* head_weight = nullptr;  // [count][heads], raw weights_proj output
 };
 
 CompressorShape index_compressor_shape(const ModelConfig& config);
 
 // Appends index keys of the windows that close in this step.
-void append_index_keys(const Step& step, const IndexerWeights& weights, const IndexerInput& input, const RowFormat& format,
-                       const std::vector<float>& frequencies, Position frozen, const LayerState& state);
+void append_index_keys(const Step& step, const IndexerWeights& weights, const IndexerInput& input,
+                       const RowFormat& format, const std::vector<float>& frequencies, Position frozen,
+                       const LayerState& state);
 
 // Picks entries for every token of the step: picked[t * index_topk ..], ascending, picked_count[t] of them.
 // `rotation` holds rows for the step's positions (compressed table).

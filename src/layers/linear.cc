@@ -12,10 +12,13 @@ ActivationKind kind_for(const Numerics& numerics, Encoding encoding, bool rounde
   if (!numerics.fast) return ActivationKind::kF32;
   switch (encoding) {
     // FP8-rounded inputs are exact in bfloat16 but not in int8.
-    case Encoding::kFp4: return rounded ? ActivationKind::kBf16 : ActivationKind::kInt8;
-    case Encoding::kFp8: return ActivationKind::kBf16;
+    case Encoding::kFp4:
+      return rounded ? ActivationKind::kBf16 : ActivationKind::kInt8;
+    case Encoding::kFp8:
+      return ActivationKind::kBf16;
     case Encoding::kBf16:
-    case Encoding::kF32: return ActivationKind::kF32;  // the official program keeps these inputs in float32
+    case Encoding::kF32:
+      return ActivationKind::kF32;  // the official program keeps these inputs in float32
   }
   return ActivationKind::kF32;
 }
@@ -53,8 +56,8 @@ const Activations& Input::pack(const Step& step, ActivationKind kind, bool round
   std::int64_t group_bytes = activation_bytes(kind, kTokenGroup, cols_);
   step.parallel(groups, count_ * cols_, [&](std::int64_t g, int) {
     std::int64_t first = g * kTokenGroup, n = std::min<std::int64_t>(kTokenGroup, count_ - first);
-    step.kernels.pack_activations(kind, tokens ? x : x + first * stride, stride, tokens ? tokens + first : nullptr, n, cols_,
-                                  out + g * group_bytes);
+    step.kernels.pack_activations(kind, tokens ? x : x + first * stride, stride, tokens ? tokens + first : nullptr, n,
+                                  cols_, out + g * group_bytes);
   });
   form = {kind, count_, round_up(cols_, kColumnPad), out};
   return form;
@@ -70,7 +73,8 @@ void multiply(const Step& step, std::span<const Product> products) {
   std::int64_t tasks = 0, work = 0, used = 0;
   for (const Product& p : products) {
     if (p.x->count() == 0 || p.w->rows == 0) continue;
-    // Four tasks per thread and product even out uneven cores; a task keeps whole 16-row tiles, so results do not depend on it.
+    // Four tasks per thread and product even out uneven cores; a task keeps whole 16-row tiles, so results do not
+    // depend on it.
     std::int64_t per_task = std::max<std::int64_t>(1, p.w->tile_count() / (4 * step.pool.size()));
     jobs[used++] = {&p, &p.x->packed_for(step, *p.w, p.may_round), per_task, tasks};
     tasks += ceil_div(p.w->tile_count(), per_task);

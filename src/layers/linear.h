@@ -1,5 +1,5 @@
-// Matrix products of a step. An input is packed once per form its consumers read; products that share a moment run as one parallel
-// loop over all their tiles.
+// Matrix products of a step. An input is packed once per form its consumers read; products that share a moment run as
+// one parallel loop over all their tiles.
 #pragma once
 
 #include <initializer_list>
@@ -14,7 +14,8 @@ namespace hadal {
 class Input {
  public:
   // x [count][stride >= cols] floats. `tokens` (may be null) picks rows by index: then count is the number of picks.
-  Input(const float* x, std::int64_t stride, std::int64_t count, std::int64_t cols, const std::int32_t* tokens = nullptr)
+  Input(const float* x, std::int64_t stride, std::int64_t count, std::int64_t cols,
+        const std::int32_t* tokens = nullptr)
       : x_(x), stride_(stride), count_(count), cols_(cols), tokens_(tokens) {}
 
   std::int64_t count() const { return count_; }
@@ -37,7 +38,7 @@ class Input {
 struct Product {
   const PackedMatrix* w;
   Input* x;
-  float* y;               // [x->count()][y_stride]
+  float* y;  // [x->count()][y_stride]
   std::int64_t y_stride;
   bool may_round = true;
 };

@@ -12,14 +12,17 @@ std::vector<float> powers(double base, std::int64_t rd) {
   std::vector<float> f(static_cast<std::size_t>(rd / 2));
   for (std::size_t i = 0; i < f.size(); ++i) {
     float exponent = static_cast<float>(2 * i) / static_cast<float>(rd);
-    f[i] = 1.0f / static_cast<float>(std::pow(static_cast<double>(static_cast<float>(base)), static_cast<double>(exponent)));
+    f[i] = 1.0f /
+           static_cast<float>(std::pow(static_cast<double>(static_cast<float>(base)), static_cast<double>(exponent)));
   }
   return f;
 }
 
 }  // namespace
 
-std::vector<float> plain_frequencies(const ModelConfig& config) { return powers(config.rope_theta, config.qk_rope_head_dim); }
+std::vector<float> plain_frequencies(const ModelConfig& config) {
+  return powers(config.rope_theta, config.qk_rope_head_dim);
+}
 
 std::vector<float> compressed_frequencies(const ModelConfig& config) {
   std::int64_t rd = config.qk_rope_head_dim;

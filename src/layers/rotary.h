@@ -1,5 +1,5 @@
-// Rotary embedding of the last rd channels, adjacent pairs (spec 4.2). Two frequency tables: plain for layers of ratio 0, YaRN for
-// layers that compress.
+// Rotary embedding of the last rd channels, adjacent pairs (spec 4.2). Two frequency tables: plain for layers of ratio
+// 0, YaRN for layers that compress.
 #pragma once
 
 #include <vector>

@@ -11,9 +11,10 @@
 
 namespace hadal {
 
-// How attention rows and index keys are stored: packed as trained, or float32 (exact numerics, where rounding is optional).
+// How attention rows and index keys are stored: packed as trained, or float32 (exact numerics, where rounding is
+// optional).
 struct RowFormat {
-  RowShape shape;      // attention rows
+  RowShape shape;  // attention rows
   int index_dim = 0;
   bool packed = true;
 
@@ -29,7 +30,7 @@ constexpr std::int64_t kKeyTile = 16;
 // Rows spread over pages: row i lives in page i / rows_per_page.
 struct PagedRows {
   std::byte* const* pages = nullptr;
-  std::int64_t offset = 0;         // of this layer's first row in a page
+  std::int64_t offset = 0;  // of this layer's first row in a page
   std::int64_t rows_per_page = 0;
   std::int64_t row_bytes = 0;
 
@@ -43,17 +44,18 @@ struct LayerState {
   // Compressor inputs of the open window and, for CSA, of the window before it: position p in slot p mod (k*ratio),
   // each slot [2][k*hd] floats: c, then z with the position bias added.
   float* tail = nullptr;
-  PagedRows keys;               // index keys (CSA); row_bytes = key_bytes, tiles of 16 inside a page
+  PagedRows keys;  // index keys (CSA); row_bytes = key_bytes, tiles of 16 inside a page
   float* index_tail = nullptr;
 };
 
 struct SequenceState {
-  Position length = 0;          // tokens already fed
-  // Entries of windows that end at or before this position are already in the pages and must not be rewritten: set while a rewind
-  // refills windows and tails by feeding old tokens again (cache/rewind.cc).
+  Position length = 0;  // tokens already fed
+  // Entries of windows that end at or before this position are already in the pages and must not be rewritten: set
+  // while a rewind refills windows and tails by feeding old tokens again (cache/rewind.cc).
   Position frozen = 0;
   std::vector<LayerState> layers;  // main layers, then the MTP block if the model has one
-  float* last_streams = nullptr;   // [n*d] streams of the last token, the MTP block's input for the position still waiting
+  float* last_streams =
+      nullptr;  // [n*d] streams of the last token, the MTP block's input for the position still waiting
 };
 
 }  // namespace hadal

@@ -1,4 +1,5 @@
-// What every layer knows about the step it takes part in: `count` consecutive tokens of one sequence, from position `start`.
+// What every layer knows about the step it takes part in: `count` consecutive tokens of one sequence, from position
+// `start`.
 #pragma once
 
 #include <cstdint>
@@ -30,8 +31,8 @@ struct Step {
 
   std::int64_t count() const { return static_cast<std::int64_t>(ids.size()); }
 
-  // Runs fn(index, worker) for index in [0, n): on this thread when the work (in multiply-adds, roughly) would not pay for waking
-  // the pool, else on all threads. Results must not depend on which.
+  // Runs fn(index, worker) for index in [0, n): on this thread when the work (in multiply-adds, roughly) would not pay
+  // for waking the pool, else on all threads. Results must not depend on which.
   template <class F>
   void parallel(std::int64_t n, std::int64_t work, F&& fn) const {
     constexpr std::int64_t kWorthWaking = 1 << 16;  // about 5 us of scalar-ish work: the price of two barrier crossings

@@ -16,8 +16,8 @@ void RowList::add_window(Position query) {
   Position first = std::max<Position>(0, query - window + 1);
   for (Position p = first / kAttendBlock * kAttendBlock; p < first; ++p) slots_[size_++] = nullptr;
   for (Position p = first; p <= query; ++p)
-    slots_[size_++] = p >= step_.start ? own_.rows + (p - step_.start) * own_.row_bytes
-                                       : state_.window + p % window * own_.row_bytes;
+    slots_[size_++] =
+        p >= step_.start ? own_.rows + (p - step_.start) * own_.row_bytes : state_.window + p % window * own_.row_bytes;
   pad();
 }
 

@@ -1,7 +1,8 @@
 // The rows one query attends to, as a list of pointers (spec 4.3): the sliding window first, then compressed entries.
 //
-// Blocks of kAttendBlock list slots are the unit of the softmax's running maximum, so a slot must not depend on how a prompt was
-// chunked: window rows sit at their absolute position modulo kAttendBlock, entries at their index; unused slots are null (masked).
+// Blocks of kAttendBlock list slots are the unit of the softmax's running maximum, so a slot must not depend on how a
+// prompt was chunked: window rows sit at their absolute position modulo kAttendBlock, entries at their index; unused
+// slots are null (masked).
 #pragma once
 
 #include "layers/state.h"
@@ -19,7 +20,8 @@ class RowList {
   // Slots that any query needs at most, for `entries` compressed rows.
   static std::int64_t capacity(std::int64_t window, std::int64_t entries);
 
-  RowList(const std::byte** slots, const Step& step, const LayerState& state, const StepRows& own) : slots_(slots), step_(step), state_(state), own_(own) {}
+  RowList(const std::byte** slots, const Step& step, const LayerState& state, const StepRows& own)
+      : slots_(slots), step_(step), state_(state), own_(own) {}
 
   void clear() { size_ = 0; }
   void add_window(Position query);                                   // positions max(0, query-W+1) .. query

@@ -7,7 +7,7 @@
 
 namespace hadal {
 namespace {
-constexpr std::int64_t kAlign = 64;                      // one cache line, one AVX-512 register
+constexpr std::int64_t kAlign = 64;  // one cache line, one AVX-512 register
 constexpr std::int64_t kFirstBlock = std::int64_t{1} << 20;
 }  // namespace
 

@@ -27,8 +27,8 @@ void embed(const Step& step, const ModelWeights& weights, float* streams) {
   });
 }
 
-void block(const Step& step, const BlockWeights& weights, std::int64_t layer, const RotaryTables& tables, const RowFormat& format,
-           SequenceState& state, float* streams) {
+void block(const Step& step, const BlockWeights& weights, std::int64_t layer, const RotaryTables& tables,
+           const RowFormat& format, SequenceState& state, float* streams) {
   std::int64_t count = step.count(), d = step.config.hidden_size;
   WorkspaceScope scope(step.workspace);
   float* h = step.workspace.take<float>(count * d);

@@ -15,20 +15,22 @@ Model::Model(ModelWeights weights, const ModelOptions& options)
       format_(row_format(weights_.config, options.numerics)),
       pool_(std::make_unique<ThreadPool>(options.threads)) {
   tables_.plain = options.plain_frequencies.empty() ? plain_frequencies(weights_.config) : options.plain_frequencies;
-  tables_.compressed = options.compressed_frequencies.empty() ? compressed_frequencies(weights_.config) : options.compressed_frequencies;
+  tables_.compressed =
+      options.compressed_frequencies.empty() ? compressed_frequencies(weights_.config) : options.compressed_frequencies;
 }
 
 Result<std::shared_ptr<Model>> Model::create(ModelWeights weights, ModelOptions options) {
   auto pairs = static_cast<std::size_t>(weights.config.qk_rope_head_dim / 2);
   for (const auto* table : {&options.plain_frequencies, &options.compressed_frequencies})
     if (!table->empty() && table->size() != pairs)
-      return fail(ErrorCode::kUsage, "frequency table has {} entries, the model rotates {} pairs", table->size(), pairs);
+      return fail(ErrorCode::kUsage, "frequency table has {} entries, the model rotates {} pairs", table->size(),
+                  pairs);
   return std::shared_ptr<Model>(new Model(std::move(weights), options));
 }
 
 std::int64_t Model::preferred_step() const {
-  // Scratch per token is dominated by streams, queries and expert rows; 256 MiB keeps it small beside the weights of a large model,
-  // and 512 tokens already amortise a pass over every expert of a small one.
+  // Scratch per token is dominated by streams, queries and expert rows; 256 MiB keeps it small beside the weights of a
+  // large model, and 512 tokens already amortise a pass over every expert of a small one.
   const ModelConfig& c = config();
   std::int64_t per_token = 4 * (2 * c.hc_mult * c.hidden_size + 2 * c.num_attention_heads * c.head_dim +
                                 c.num_experts_per_tok * (c.hidden_size + 2 * c.moe_intermediate_size));
@@ -45,7 +47,8 @@ Status Model::feed(SequenceState& state, std::span<const TokenId> ids, const Fee
                   state.length + static_cast<Position>(i), c.vocab_size);
   auto count = static_cast<std::int64_t>(ids.size());
   if (state.length + count > c.max_position_embeddings)
-    return fail(ErrorCode::kUsage, "{} tokens exceed the model's context of {}; shorten the input or start a new session",
+    return fail(ErrorCode::kUsage,
+                "{} tokens exceed the model's context of {}; shorten the input or start a new session",
                 state.length + count, c.max_position_embeddings);
   bool want_mtp = outputs.mtp_logits || outputs.advance_mtp;
   if (want_mtp && !weights_.mtp)
@@ -66,7 +69,8 @@ Status Model::feed(SequenceState& state, std::span<const TokenId> ids, const Fee
     if (outputs.all_logits)
       read_out(step, weights_.hc_head, weights_.norm, weights_.head, streams, count, outputs.all_logits);
     if (outputs.last_logits)
-      read_out(step, weights_.hc_head, weights_.norm, weights_.head, streams + (count - 1) * width, 1, outputs.last_logits);
+      read_out(step, weights_.hc_head, weights_.norm, weights_.head, streams + (count - 1) * width, 1,
+               outputs.last_logits);
 
     if (want_mtp) {
       bool first = state.length == 0;
@@ -78,7 +82,8 @@ Status Model::feed(SequenceState& state, std::span<const TokenId> ids, const Fee
         draft_input(draft, *weights_.mtp, weights_.embed, first ? streams : lagging, x);
         block(draft, weights_.mtp->block, L, tables_, format_, state, x);
         if (outputs.mtp_logits)
-          read_out(draft, weights_.mtp->hc_head, weights_.mtp->norm, weights_.head, x, draft.count(), outputs.mtp_logits);
+          read_out(draft, weights_.mtp->hc_head, weights_.mtp->norm, weights_.head, x, draft.count(),
+                   outputs.mtp_logits);
       }
     }
     if (state.last_streams)

@@ -1,7 +1,8 @@
-// The loaded model and its forward pass in float32 (numerics exact and trained). Memory of the past belongs to the caller
-// (cache/sequence.h): feed() reads and advances a SequenceState.
+// The loaded model and its forward pass in float32 (numerics exact and trained). Memory of the past belongs to the
+// caller (cache/sequence.h): feed() reads and advances a SequenceState.
 //
-// The same tokens give the same bits however they are cut into steps, whatever the thread count, and on every instruction set.
+// The same tokens give the same bits however they are cut into steps, whatever the thread count, and on every
+// instruction set.
 #pragma once
 
 #include <memory>
@@ -16,7 +17,7 @@ namespace hadal {
 
 struct ModelOptions {
   Numerics numerics;
-  int threads = 0;                     // 0: every core this process may use
+  int threads = 0;  // 0: every core this process may use
   // Replaces the computed frequency tables (conformance tests); both or none.
   std::vector<float> plain_frequencies, compressed_frequencies;
 };
@@ -25,10 +26,11 @@ struct ModelOptions {
 struct FeedOutputs {
   float* last_logits = nullptr;  // [vocab], of the last token
   float* all_logits = nullptr;   // [ids.size()][vocab]
-  // MTP logits (spec 10). Row i of a sequence needs token i+1, so a step from position p0 gives rows p0-1 .. p0+n-2: n rows, or
-  // n-1 when p0 is 0. [rows][vocab]. Null runs the block for its state only, if `advance_mtp`.
+  // MTP logits (spec 10). Row i of a sequence needs token i+1, so a step from position p0 gives rows p0-1 .. p0+n-2: n
+  // rows, or n-1 when p0 is 0. [rows][vocab]. Null runs the block for its state only, if `advance_mtp`.
   float* mtp_logits = nullptr;
-  bool advance_mtp = false;      // keep the MTP block's own window in step (needed from the first token on, to use mtp_logits later)
+  bool advance_mtp =
+      false;  // keep the MTP block's own window in step (needed from the first token on, to use mtp_logits later)
 };
 
 class Model {
@@ -45,9 +47,9 @@ class Model {
   // Tokens per step that keep scratch memory near a fixed budget; a prompt is best fed in pieces of this size.
   std::int64_t preferred_step() const;
 
-  // Feeds `ids` at state.length. The caller has made room in the pages. Errors: ids outside the vocabulary, a context beyond
-  // max_position_embeddings, MTP asked of a model without it, memory. On error the state is as before.
-  // One call at a time: the thread pool and scratch memory are shared.
+  // Feeds `ids` at state.length. The caller has made room in the pages. Errors: ids outside the vocabulary, a context
+  // beyond max_position_embeddings, MTP asked of a model without it, memory. On error the state is as before. One call
+  // at a time: the thread pool and scratch memory are shared.
   Status feed(SequenceState& state, std::span<const TokenId> ids, const FeedOutputs& outputs);
 
   std::int64_t scratch_bytes() const { return workspace_.bytes(); }

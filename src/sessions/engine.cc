@@ -11,7 +11,8 @@ std::int64_t bytes_of(const ExpertWeights& w) { return w.w1.bytes() + w.w2.bytes
 
 std::int64_t bytes_of(const BlockWeights& b, const ModelConfig& c, std::int64_t ratio) {
   const AttentionWeights& a = b.attn;
-  std::int64_t sum = bytes_of(b.hc_attn) + bytes_of(b.hc_ffn) + a.wq_a.bytes() + a.wq_b.bytes() + a.wkv.bytes() + a.wo_b.bytes();
+  std::int64_t sum =
+      bytes_of(b.hc_attn) + bytes_of(b.hc_ffn) + a.wq_a.bytes() + a.wq_b.bytes() + a.wkv.bytes() + a.wo_b.bytes();
   for (const PackedMatrix& m : a.wo_a) sum += m.bytes();
   if (ratio) sum += bytes_of(a.compressor);
   if (ratio == 4) sum += a.indexer.wq_b.bytes() + a.indexer.weights_proj.bytes() + bytes_of(a.indexer.compressor);
@@ -24,7 +25,8 @@ std::int64_t bytes_of(const BlockWeights& b, const ModelConfig& c, std::int64_t 
 
 std::int64_t decode_weight_bytes(const ModelWeights& w) {
   std::int64_t sum = w.head.bytes() + bytes_of(w.hc_head) + 2 * w.config.hidden_size;
-  for (std::size_t l = 0; l < w.layers.size(); ++l) sum += bytes_of(w.layers[l], w.config, w.config.ratio(static_cast<std::int64_t>(l)));
+  for (std::size_t l = 0; l < w.layers.size(); ++l)
+    sum += bytes_of(w.layers[l], w.config, w.config.ratio(static_cast<std::int64_t>(l)));
   return sum;
 }
 
@@ -37,7 +39,8 @@ Result<Engine> Engine::open(std::shared_ptr<const Checkpoint> checkpoint, const 
   e.tokenizer = HADAL_TRY(Tokenizer::from_json(tokenizer_json, files.path_of("tokenizer.json")));
   const ModelConfig& c = e.checkpoint->config();
   if (e.tokenizer->vocab_size() > c.vocab_size)
-    return fail(ErrorCode::kBadInput, "{} has ids up to {}, the model's vocabulary is {}; tokenizer and weights do not belong together",
+    return fail(ErrorCode::kBadInput,
+                "{} has ids up to {}, the model's vocabulary is {}; tokenizer and weights do not belong together",
                 files.path_of("tokenizer.json"), e.tokenizer->vocab_size() - 1, c.vocab_size);
   if (files.contains("generation_config.json")) {
     std::string text = HADAL_TRY(files.read_text("generation_config.json", 1 << 20));

@@ -34,8 +34,8 @@ struct Engine {
   Result<std::unique_ptr<Timeline>> new_timeline() const;
 };
 
-// Weight bytes that one decoded token reads: every dense matrix, num_experts_per_tok experts a layer, the head, one row of the
-// embedding. With the time per token this gives the bandwidth a decode step reached.
+// Weight bytes that one decoded token reads: every dense matrix, num_experts_per_tok experts a layer, the head, one row
+// of the embedding. With the time per token this gives the bandwidth a decode step reached.
 std::int64_t decode_weight_bytes(const ModelWeights& weights);
 
 }  // namespace hadal

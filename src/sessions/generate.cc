@@ -33,8 +33,8 @@ Result<GenerateResult> generate(Timeline& timeline, std::span<const TokenId> pro
   const ModelConfig& config = timeline.config();
   std::int64_t room = config.max_position_embeddings - timeline.length() - static_cast<std::int64_t>(prompt.size());
   if (room < 0)
-    return fail(ErrorCode::kUsage, "the prompt of {} tokens does not fit: {} of the context's {} are used", prompt.size(),
-                timeline.length(), config.max_position_embeddings);
+    return fail(ErrorCode::kUsage, "the prompt of {} tokens does not fit: {} of the context's {} are used",
+                prompt.size(), timeline.length(), config.max_position_embeddings);
   std::int64_t limit = options.max_tokens < 0 ? room : std::min(room, options.max_tokens);
 
   std::vector<float> logits(static_cast<std::size_t>(config.vocab_size));

@@ -1,4 +1,5 @@
-// Continuing a sequence token by token: feed the prompt, then sample until a stop id, a limit, or the caller says enough.
+// Continuing a sequence token by token: feed the prompt, then sample until a stop id, a limit, or the caller says
+// enough.
 #pragma once
 
 #include <functional>
@@ -40,12 +41,14 @@ struct GenerateResult {
   double decode_rate() const { return decode_seconds > 0 ? static_cast<double>(tokens.size()) / decode_seconds : 0; }
 };
 
-// `prompt` must not be empty: its last token's logits start the answer. Every token that was sampled has been fed when this
-// returns, so the timeline can be continued by another prompt.
+// `prompt` must not be empty: its last token's logits start the answer. Every token that was sampled has been fed when
+// this returns, so the timeline can be continued by another prompt.
 Result<GenerateResult> generate(Timeline& timeline, std::span<const TokenId> prompt, const GenerateOptions& options,
                                 const GenerateHooks& hooks = {});
 
-// Feeds a prompt in pieces of the model's preferred size. `last_logits` (may be null) [vocab]. On cancellation the tokens fed so far stay.
-Status prefill(Timeline& timeline, std::span<const TokenId> prompt, float* last_logits, const GenerateHooks& hooks = {});
+// Feeds a prompt in pieces of the model's preferred size. `last_logits` (may be null) [vocab]. On cancellation the
+// tokens fed so far stay.
+Status prefill(Timeline& timeline, std::span<const TokenId> prompt, float* last_logits,
+               const GenerateHooks& hooks = {});
 
 }  // namespace hadal

@@ -19,7 +19,8 @@ Status ReferenceTimeline::rewind(Position length) {
   model_->reset();
   tokens_.clear();
   for (std::size_t at = 0; at < kept.size(); at += 64)
-    HADAL_CHECK_OK(feed(std::span<const TokenId>(kept).subspan(at, std::min<std::size_t>(64, kept.size() - at)), nullptr));
+    HADAL_CHECK_OK(
+        feed(std::span<const TokenId>(kept).subspan(at, std::min<std::size_t>(64, kept.size() - at)), nullptr));
   return {};
 }
 

@@ -20,7 +20,7 @@ class Timeline {
   // Appends tokens; last_logits (may be null) [vocab] of the last one. On error nothing changes.
   virtual Status feed(std::span<const TokenId> ids, float* last_logits) = 0;
   virtual Status rewind(Position length) = 0;
-  virtual std::int64_t memory_bytes() const = 0;    // what the past occupies
+  virtual std::int64_t memory_bytes() const = 0;  // what the past occupies
 
   Position length() const { return static_cast<Position>(tokens().size()); }
 };

@@ -1,4 +1,5 @@
-// The promise of src/cache/sequence.h: same tokens, same bits, whatever cuts, forks, rewinds, saves and restores lie between.
+// The promise of src/cache/sequence.h: same tokens, same bits, whatever cuts, forks, rewinds, saves and restores lie
+// between.
 #include "cache/sequence.h"
 
 #include <gtest/gtest.h>
@@ -37,7 +38,8 @@ class SequenceTest : public testing::TestWithParam<const char*> {
  protected:
   std::shared_ptr<Model> model_ = tiny_model(std::string_view(GetParam()) == "trained");
 };
-INSTANTIATE_TEST_SUITE_P(Numerics, SequenceTest, testing::Values("exact", "trained"), [](const auto& info) { return info.param; });
+INSTANTIATE_TEST_SUITE_P(Numerics, SequenceTest, testing::Values("exact", "trained"),
+                         [](const auto& info) { return info.param; });
 
 TEST_P(SequenceTest, PiecesOfAnySizeGiveTheSameBits) {
   auto ids = random_ids(*model_, 300, 1);

@@ -1,0 +1,41 @@
+// The messages of a `hadal run`, from its options and turns, as the tokens of a prompt.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "base/ids.h"
+#include "base/result.h"
+#include "chat/codec.h"
+#include "cli/options.h"
+#include "tokens/tokenizer.h"
+#include "weights/checkpoint.h"
+
+namespace hadal::cli {
+
+class Conversation {
+ public:
+  // Reads --file and --tools; --format wins over the generation the checkpoint was detected as.
+  static Result<Conversation> make(const RunOptions& options, ChatGeneration detected);
+
+  void add_user(const std::string& text);
+  void add_assistant(chat::Message message) { messages_.push_back(std::move(message)); }
+  void forget_last() { messages_.pop_back(); }
+  void clear() { messages_.resize(head_); }
+
+  // The whole prompt: markers as their tokens, everything else literally.
+  Result<std::vector<TokenId>> tokens(const Tokenizer& tokenizer) const;
+
+  bool thinking() const { return render_.mode == chat::ThinkingMode::kThinking; }
+  bool has_tools() const { return has_tools_; }
+  const std::string& document() const { return document_; }
+
+ private:
+  chat::RenderOptions render_;
+  std::vector<chat::Message> messages_;
+  std::size_t head_ = 0;  // messages that come before any turn
+  std::string document_;  // put before the first user text
+  bool has_tools_ = false;
+};
+
+}  // namespace hadal::cli
