@@ -66,7 +66,12 @@ DsmlScanner::DsmlScanner(ScannerOptions options)
       state_(options_.thinking ? State::kReasoning : State::kContent),
       leading_(!options_.keep_leading_newlines) {
   std::erase_if(options_.stop, [](const std::string& stop) { return stop.empty(); });
+  rules_ = rules();
 }
+
+DsmlScanner::DsmlScanner(DsmlScanner&&) noexcept = default;
+DsmlScanner& DsmlScanner::operator=(DsmlScanner&&) noexcept = default;
+DsmlScanner::~DsmlScanner() = default;
 
 // The whole grammar. Order matters only for markers that end on the same byte.
 std::vector<DsmlScanner::Rule> DsmlScanner::rules() const {
@@ -185,9 +190,8 @@ bool DsmlScanner::step(std::vector<Piece>& out) {
   }
   const Rule* best = nullptr;
   std::size_t best_at = 0;
-  std::vector<Rule> candidates = rules();
   undecided_ = std::string::npos;
-  for (const Rule& rule : candidates) {
+  for (const Rule& rule : rules_) {
     std::size_t at = find(rule);
     if (at == std::string::npos) continue;
     if (!best || at + rule.pattern.size() < best_at + best->pattern.size()) best = &rule, best_at = at;
@@ -204,15 +208,17 @@ bool DsmlScanner::step(std::vector<Piece>& out) {
   }
   emit_front(PieceKind::kMarkup, best_at - text_end, out);
   emit_front(best->kind, best->pattern.size(), out);
-  if (best->kind == PieceKind::kCallOpen) has_calls_ = true;
-  enter(best->next);
+  PieceKind kind = best->kind;
+  if (kind == PieceKind::kCallOpen) has_calls_ = true;
+  enter(best->next);  // `best` is gone with the old state's rules
   // After a stray </think> the answer goes on: its newlines are no longer leading ones.
-  if (best->kind == PieceKind::kStrayThinkClose || best->kind == PieceKind::kStrayClose) leading_ = false;
+  if (kind == PieceKind::kStrayThinkClose || kind == PieceKind::kStrayClose) leading_ = false;
   return true;
 }
 
 void DsmlScanner::enter(State state) {
   state_ = state;
+  rules_ = rules();
   leading_ = true;
 }
 
@@ -220,8 +226,7 @@ void DsmlScanner::enter(State state) {
 void DsmlScanner::hold(std::vector<Piece>& out) {
   std::size_t held = 0;
   bool holds_newlines = false;  // the newlines counted in newlines_ stay too
-  std::vector<Rule> candidates = rules();
-  for (const Rule& rule : candidates) {
+  for (const Rule& rule : rules_) {
     std::size_t n = open_prefix(pending_, rule.pattern);
     // A prefix that already contains the marker's place must have the token there.
     while (n > 0 && rule.token_at >= 0 && n > static_cast<std::size_t>(rule.token_at) &&
@@ -238,7 +243,7 @@ void DsmlScanner::hold(std::vector<Piece>& out) {
   if (held == 0) held = utf8_waiting(pending_);
   if (held < pending_.size() || !holds_newlines) emit_front(text_kind(), pending_.size() - held, out);
   std::size_t run = std::min(pending_.find_first_not_of('\n'), pending_.size());
-  bool counts = std::ranges::any_of(candidates, &Rule::eats_newlines);
+  bool counts = std::ranges::any_of(rules_, &Rule::eats_newlines);
   if (counts && run > 0) {
     newlines_ += run;
     drop_front(run);

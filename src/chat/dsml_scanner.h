@@ -75,6 +75,9 @@ class DsmlScanner {
   };
 
   explicit DsmlScanner(ScannerOptions options);
+  DsmlScanner(DsmlScanner&&) noexcept;  // not copied: the rules point into the options
+  DsmlScanner& operator=(DsmlScanner&&) noexcept;
+  ~DsmlScanner();
 
   // Feeds bytes and appends the pieces that are certain. `is_marker`: the bytes are one special token of the
   // vocabulary.
@@ -86,7 +89,6 @@ class DsmlScanner {
 
  private:
   struct Rule;
-  struct Match;
 
   std::vector<Rule> rules() const;
   void enter(State state);
@@ -101,6 +103,7 @@ class DsmlScanner {
 
   ScannerOptions options_;
   State state_;
+  std::vector<Rule> rules_;   // of state_
   bool leading_;              // nothing but newlines seen in this state, and those are to be dropped
   std::size_t newlines_ = 0;  // newlines held in front of pending_; counted, so that a long run stays linear
   std::string pending_;       // bytes not yet decided

@@ -162,7 +162,8 @@ void LenientParser::convert_call(Piece& piece, std::vector<Event>& out) {
 
 void LenientParser::close_call(std::vector<Event>& out) {
   // A call without parameters may have its arguments as one JSON object between the tags.
-  std::string_view body = has_parameters_ ? "" : body_;
+  std::string_view body = body_;
+  if (has_parameters_) body = "";
   if (body.starts_with('>')) body.remove_prefix(1);
   std::string text;
   bool used_body = false;
