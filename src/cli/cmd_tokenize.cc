@@ -35,6 +35,10 @@ class Lines {
     simdjson::dom::element document;
     const auto error = parser_.parse(text).get(document);
     if (error == simdjson::UTF8_ERROR) return bad_line(line, "not valid UTF-8; JSON is always UTF-8");
+    if (error == simdjson::STRING_ERROR) {
+      return bad_line(
+          line, "a string has an escape that means no character; half a surrogate pair, as \\ud800 alone, is one");
+    }
     if (error) return bad_line(line, fmt::format("not valid JSON: {}", simdjson::error_message(error)));
     return options_.decode ? decode(document, line) : encode(document, line);
   }

@@ -12,6 +12,9 @@
 namespace hadal::tokens {
 namespace {
 
+// Enough of a text from the file to find it there.
+std::string_view brief(std::string_view text) { return text.substr(0, 100); }
+
 // Printable text -> entry of the vocabulary list. Open addressing, filled once; three look-ups per merge.
 class Dictionary {
  public:
@@ -99,15 +102,16 @@ class VocabularyBuilder {
     std::string bytes;
     for (std::size_t i = 0; i < json_.vocabulary.size(); ++i) {
       const auto& [printable, id] = json_.vocabulary[i];
-      if (!dictionary_.insert(static_cast<std::uint32_t>(i))) return bad("'model.vocab' lists '{}' twice", printable);
+      if (!dictionary_.insert(static_cast<std::uint32_t>(i)))
+        return bad("'model.vocab' lists '{}' twice", brief(printable));
       if (out_.is_added(TokenId{id})) {
         // The release lists its first three added tokens here as well.
         if (out_.bytes_of(TokenId{id}) == printable) continue;
-        return bad("id {} is '{}' in 'model.vocab' and an added token with another content", id, printable);
+        return bad("id {} is '{}' in 'model.vocab' and an added token with another content", id, brief(printable));
       }
       bytes.clear();
       if (!append_bytes_of_printable(printable, bytes) || bytes.empty()) {
-        return bad("'model.vocab' has '{}', which is not written in the byte alphabet", printable);
+        return bad("'model.vocab' has '{}', which is not written in the byte alphabet", brief(printable));
       }
       if (bytes.size() > kMaxTokenBytes)
         return bad("token {} has {} bytes, more than {}", id, bytes.size(), kMaxTokenBytes);
@@ -156,12 +160,12 @@ class VocabularyBuilder {
       const auto left_rank = rank_of(left);
       const auto right_rank = rank_of(right);
       if (!left_rank || !right_rank) {
-        return bad("'model.merges[{}]' joins '{}' and '{}', of which one is not made by an earlier merge", i, left,
-                   right);
+        return bad("'model.merges[{}]' joins '{}' and '{}', of which one is not made by an earlier merge", i,
+                   brief(left), brief(right));
       }
       product.assign(left).append(right);
       const auto id = id_of(product);
-      if (!id) return bad("'model.merges[{}]' makes '{}', which 'model.vocab' lacks", i, product);
+      if (!id) return bad("'model.merges[{}]' makes '{}', which 'model.vocab' lacks", i, brief(product));
       if (rank_of_id_[static_cast<std::size_t>(*id)] != kNoRank) {
         return fail(
             ErrorCode::kUnsupported,

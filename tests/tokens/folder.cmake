@@ -1,4 +1,5 @@
 find_package(nlohmann_json REQUIRED)
 find_package(OpenSSL REQUIRED)
+target_sources(${target} PRIVATE ${CMAKE_SOURCE_DIR}/tests/tokens/textbook.cc)
 target_link_libraries(${target} PRIVATE nlohmann_json::nlohmann_json OpenSSL::Crypto)
 add_dependencies(${target} hadal)  # cmd_tokenize_test runs the program
