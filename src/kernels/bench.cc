@@ -2,7 +2,7 @@
 
 #include <algorithm>
 #include <atomic>
-#include <cmath>
+#include <cstdlib>
 #include <cstring>
 #include <memory>
 #include <thread>
@@ -258,7 +258,9 @@ std::vector<BenchRow> bench_kernels(int threads, const std::function<bool(const 
   Bench bench(std::max(threads, 1), each);
   if (!bench.ready()) return {};
   const KernelTables sets = available_kernels();
-  for (int i = 0; i < sets.count; ++i) bench.run(*sets.list[i]);
+  const bool chosen = std::getenv("HADAL_ISA") != nullptr;  // then that set only
+  for (int i = 0; i < sets.count; ++i)
+    if (!chosen || sets.list[i] == &kernels()) bench.run(*sets.list[i]);
   return std::move(bench.rows);
 }
 

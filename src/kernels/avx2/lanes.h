@@ -13,6 +13,8 @@ struct Lanes {
   struct I { __m256i a, b; };
   struct M { __m256i a, b; };
 
+  static constexpr int kHeadTile = 4;  // accumulators of an attention tile that registers hold
+
   static F set(float x) { return {_mm256_set1_ps(x), _mm256_set1_ps(x)}; }
   static F zero() { return {_mm256_setzero_ps(), _mm256_setzero_ps()}; }
   static F load(const float* p) { return {_mm256_loadu_ps(p), _mm256_loadu_ps(p + 8)}; }

@@ -1,10 +1,287 @@
+// Attention over packed rows with bfloat16 dot products. A block of 64 rows is widened once to bfloat16 with its scales
+// folded in (exact), transposed once for the scores and interleaved once for the outputs; both products are register
+// tiles of 8 heads by 32 rows or channels. Bits as generic/attention.h defines them.
 #include "kernels/generic/attention.h"
 
-#include "kernels/families.h"
+#include <immintrin.h>
+
 #include "kernels/avx512/lanes.h"
+#include "kernels/avx512/e4m3_table.h"
+#include "kernels/families.h"
 
 namespace hadal {
+namespace {
 
-void avx512::fill_attention(KernelTable& table) { generic::fill_attention<Lanes>(table); }
+constexpr int kHeads = 8;  // of a tile: 16 accumulators, two loads for 16 dot products
+
+__m512i load(const void* p) { return _mm512_loadu_si512(p); }
+__m512bh as_bf16(__m512i v) { return reinterpret_cast<__m512bh>(v); }
+__m512bh pair(std::uint32_t v) { return as_bf16(_mm512_set1_epi32(static_cast<int>(v))); }
+
+// Shapes this form handles: whole E4M3 blocks and whole registers of rotary channels.
+bool whole(const RowShape& s) { return s.nope() % 64 == 0 && s.rope_dim % 32 == 0; }
+
+struct Scratch {
+  std::uint16_t* rows;    // [kAttendBlock][D] bfloat16
+  std::uint32_t* keys;    // [kAttendBlock / 32][D / 2][32] channel pairs
+  std::uint32_t* values;  // [D / 32][kAttendBlock / 2][32] row pairs
+  std::uint32_t* q;       // [head tiles][D / 2][kHeads] channel pairs
+  std::uint32_t* p;       // [head tiles][kAttendBlock / 2][kHeads] row pairs
+  float* scores;          // [heads][kAttendBlock]
+
+  Scratch(std::byte* at, int d, int heads) {
+    const std::int64_t tiles = (heads + kHeads - 1) / kHeads;
+    auto take = [&]<class T>(T*& p_, std::int64_t n) {
+      p_ = reinterpret_cast<T*>(at);
+      at += n * static_cast<std::int64_t>(sizeof(T));
+    };
+    take(rows, kAttendBlock * d);
+    take(keys, kAttendBlock * d / 2);
+    take(values, kAttendBlock * d / 2);
+    take(q, tiles * kHeads * d / 2);
+    take(p, tiles * kHeads * kAttendBlock / 2);
+    take(scores, heads * kAttendBlock);
+  }
+};
+
+std::int64_t scratch_bytes(const RowShape& shape, int heads) {
+  const std::int64_t d = shape.head_dim, padded = (heads + kHeads - 1) / kHeads * kHeads;
+  const std::int64_t own = kAttendBlock * d * 6 + padded * (d * 2 + kAttendBlock * 2) + heads * kAttendBlock * 4;
+  const std::int64_t generic = generic::attend_scratch_bytes<Lanes>(shape, heads);
+  return (own > generic ? own : generic) + 64;
+}
+
+// Anything a scale byte may do to an exponent field: done in float32, as the definition says.
+void widen_slowly(const RowShape& shape, const std::byte* row, std::uint16_t* out) {
+  for (int b = 0; b < shape.nope(); b += 64) {
+    const auto* bytes = reinterpret_cast<const std::uint8_t*>(row);
+    auto s = Lanes::set(generic::e8m0_float<Lanes>(bytes[shape.nope() + 2 * shape.rope_dim + b / 64]));
+    for (int i = b; i < b + 64; i += 16) {
+      auto v = Lanes::mul(generic::from_e4m3<Lanes>(Lanes::load_u8(bytes + i)), s);
+      Lanes::store_u16(out + i, Lanes::shr<16>(Lanes::bits(v)));
+    }
+  }
+}
+
+// One row to bfloat16 in natural order.
+void widen(const RowShape& shape, const std::byte* row, std::uint16_t* out) {
+  const __m512i h0 = load(kE4m3.high), h1 = load(kE4m3.high + 64), l0 = load(kE4m3.low), l1 = load(kE4m3.low + 64);
+  const __m512i sign = _mm512_set1_epi8(static_cast<char>(0x80)), nan = _mm512_set1_epi8(0x7f);
+  const __m512i first = _mm512_setr_epi64(0, 1, 8, 9, 2, 3, 10, 11), second = _mm512_setr_epi64(4, 5, 12, 13, 6, 7, 14, 15);
+  const __m512i magnitude = _mm512_set1_epi16(0x7fff);
+  const int nope = shape.nope();
+  const auto* scales = reinterpret_cast<const std::uint8_t*>(row) + nope + 2 * shape.rope_dim;
+  bool odd_scale = false;
+  __mmask64 odd_code = 0;
+  for (int b = 0; b < nope; b += 64) {
+    const int e = scales[b / 64];
+    odd_scale |= e < 16 || e > 240;  // outside, an exponent field could leave its range
+    __m512i q = load(row + b);
+    odd_code |= _mm512_cmpeq_epi8_mask(_mm512_and_si512(q, nan), nan);
+    __m512i high = _mm512_permutex2var_epi8(h0, q, h1), low = _mm512_permutex2var_epi8(l0, q, l1);
+    high = _mm512_ternarylogic_epi32(high, q, sign, 0xf8);
+    __m512i u = _mm512_unpacklo_epi8(low, high), v = _mm512_unpackhi_epi8(low, high);
+    __m512i x = _mm512_permutex2var_epi64(u, first, v), y = _mm512_permutex2var_epi64(u, second, v);
+    const __m512i add = _mm512_set1_epi16(static_cast<short>((e - 127) << 7));
+    x = _mm512_mask_add_epi16(x, _mm512_test_epi16_mask(x, magnitude), x, add);
+    y = _mm512_mask_add_epi16(y, _mm512_test_epi16_mask(y, magnitude), y, add);
+    _mm512_storeu_si512(out + b, x);
+    _mm512_storeu_si512(out + b + 32, y);
+  }
+  if (odd_scale || odd_code != 0) widen_slowly(shape, row, out);
+  for (int i = 0; i < shape.rope_dim; i += 32) _mm512_storeu_si512(out + nope + i, load(row + nope + 2 * i));
+}
+
+// 16 x 16 transpose of 32-bit words.
+void transpose(__m512i* r) {
+  __m512i t[16];
+#pragma GCC unroll 16
+  for (int i = 0; i < 8; ++i) {
+    t[2 * i] = _mm512_unpacklo_epi32(r[2 * i], r[2 * i + 1]);
+    t[2 * i + 1] = _mm512_unpackhi_epi32(r[2 * i], r[2 * i + 1]);
+  }
+#pragma GCC unroll 16
+  for (int i = 0; i < 4; ++i) {
+    r[4 * i] = _mm512_unpacklo_epi64(t[4 * i], t[4 * i + 2]);
+    r[4 * i + 1] = _mm512_unpackhi_epi64(t[4 * i], t[4 * i + 2]);
+    r[4 * i + 2] = _mm512_unpacklo_epi64(t[4 * i + 1], t[4 * i + 3]);
+    r[4 * i + 3] = _mm512_unpackhi_epi64(t[4 * i + 1], t[4 * i + 3]);
+  }
+#pragma GCC unroll 16
+  for (int i = 0; i < 4; ++i) {
+    t[i] = _mm512_shuffle_i32x4(r[i], r[4 + i], 0x88);
+    t[4 + i] = _mm512_shuffle_i32x4(r[i], r[4 + i], 0xdd);
+    t[8 + i] = _mm512_shuffle_i32x4(r[8 + i], r[12 + i], 0x88);
+    t[12 + i] = _mm512_shuffle_i32x4(r[8 + i], r[12 + i], 0xdd);
+  }
+#pragma GCC unroll 16
+  for (int i = 0; i < 4; ++i) {
+    r[i] = _mm512_shuffle_i32x4(t[i], t[8 + i], 0x88);
+    r[8 + i] = _mm512_shuffle_i32x4(t[i], t[8 + i], 0xdd);
+    r[4 + i] = _mm512_shuffle_i32x4(t[4 + i], t[12 + i], 0x88);
+    r[12 + i] = _mm512_shuffle_i32x4(t[4 + i], t[12 + i], 0xdd);
+  }
+}
+
+void arrange_keys(const Scratch& s, int d, int rows) {
+  for (int j = 0; j < rows; j += 16)
+    for (int i = 0; i < d / 2; i += 16) {
+      __m512i r[16];
+#pragma GCC unroll 16
+      for (int k = 0; k < 16; ++k) r[k] = load(s.rows + (j + k) * d + 2 * i);
+      transpose(r);
+      std::uint32_t* out = s.keys + j / 32 * (16 * d) + i * 32 + (j & 16);
+#pragma GCC unroll 16
+      for (int k = 0; k < 16; ++k) _mm512_storeu_si512(out + k * 32, r[k]);
+    }
+}
+
+void arrange_values(const Scratch& s, int d, int rows) {
+  const __m512i first = _mm512_setr_epi64(0, 1, 8, 9, 2, 3, 10, 11), second = _mm512_setr_epi64(4, 5, 12, 13, 6, 7, 14, 15);
+  for (int j = 0; j < rows / 2; ++j)
+    for (int i = 0; i < d; i += 32) {
+      __m512i even = load(s.rows + 2 * j * d + i), odd = load(s.rows + (2 * j + 1) * d + i);
+      __m512i low = _mm512_unpacklo_epi16(even, odd), high = _mm512_unpackhi_epi16(even, odd);
+      std::uint32_t* out = s.values + i / 32 * (kAttendBlock / 2 * 32) + j * 32;
+      _mm512_storeu_si512(out, _mm512_permutex2var_epi64(low, first, high));
+      _mm512_storeu_si512(out + 16, _mm512_permutex2var_epi64(low, second, high));
+    }
+}
+
+// Adds q . k over `pairs` channel pairs to the scores of heads T... against 32 rows.
+template <int... T>
+void score_tile(std::integer_sequence<int, T...>, const std::uint32_t* q, const std::uint32_t* keys, int pairs, bool fresh,
+                float* s) {
+  __m512 a[] = {(fresh ? _mm512_setzero_ps() : Lanes::load(s + T * kAttendBlock))...};
+  __m512 b[] = {(fresh ? _mm512_setzero_ps() : Lanes::load(s + T * kAttendBlock + 16))...};
+  for (int i = 0; i < pairs; ++i, q += kHeads, keys += 32) {
+    const __m512bh k0 = as_bf16(load(keys)), k1 = as_bf16(load(keys + 16));
+    ((a[T] = _mm512_dpbf16_ps(a[T], k0, pair(q[T])), b[T] = _mm512_dpbf16_ps(b[T], k1, pair(q[T]))), ...);
+  }
+  (Lanes::store(s + T * kAttendBlock, a[T]), ...);
+  (Lanes::store(s + T * kAttendBlock + 16, b[T]), ...);
+}
+
+// Adds p . v over `pairs` row pairs to 32 channels of heads T...
+template <int... T>
+void output_tile(std::integer_sequence<int, T...>, const std::uint32_t* p, const std::uint32_t* values, int pairs, float* acc,
+                 int d) {
+  __m512 a[] = {Lanes::load(acc + T * d)...}, b[] = {Lanes::load(acc + T * d + 16)...};
+  for (int j = 0; j < pairs; ++j, p += kHeads, values += 32) {
+    const __m512bh v0 = as_bf16(load(values)), v1 = as_bf16(load(values + 16));
+    ((a[T] = _mm512_dpbf16_ps(a[T], v0, pair(p[T])), b[T] = _mm512_dpbf16_ps(b[T], v1, pair(p[T]))), ...);
+  }
+  (Lanes::store(acc + T * d, a[T]), ...);
+  (Lanes::store(acc + T * d + 16, b[T]), ...);
+}
+
+using ScoreTile = void (*)(const std::uint32_t*, const std::uint32_t*, int, bool, float*);
+using OutputTile = void (*)(const std::uint32_t*, const std::uint32_t*, int, float*, int);
+template <int n>
+void score_n(const std::uint32_t* q, const std::uint32_t* keys, int pairs, bool fresh, float* s) {
+  score_tile(std::make_integer_sequence<int, n>(), q, keys, pairs, fresh, s);
+}
+template <int n>
+void output_n(const std::uint32_t* p, const std::uint32_t* values, int pairs, float* acc, int d) {
+  output_tile(std::make_integer_sequence<int, n>(), p, values, pairs, acc, d);
+}
+constexpr ScoreTile kScore[] = {nullptr,    score_n<1>, score_n<2>, score_n<3>, score_n<4>,
+                                score_n<5>, score_n<6>, score_n<7>, score_n<8>};
+constexpr OutputTile kOutput[] = {nullptr,     output_n<1>, output_n<2>, output_n<3>, output_n<4>,
+                                  output_n<5>, output_n<6>, output_n<7>, output_n<8>};
+
+// Scores to p of one head, interleaved with its tile's other heads; rescales sum and acc when the maximum rises.
+void softmax(const float* s, __mmask64 visible, float scale, int d, float& max, float& sum, float* acc, std::uint32_t* p) {
+  const __m512 hidden = _mm512_set1_ps(-__builtin_inff()), by = _mm512_set1_ps(scale);
+  __m512 x[4], top = hidden;
+#pragma GCC unroll 4
+  for (int j = 0; j < 4; ++j) {
+    x[j] = _mm512_mask_mul_ps(hidden, static_cast<__mmask16>(visible >> (16 * j)), Lanes::load(s + 16 * j), by);
+    top = Lanes::max(x[j], top);
+  }
+  const float m = Lanes::max_of(top);
+  if (m > max) {
+    const float c = generic::exp1<Lanes>(max - m);
+    sum *= c;
+    const __m512 factor = _mm512_set1_ps(c);
+    for (int i = 0; i < d; i += 16) Lanes::store(acc + i, _mm512_mul_ps(factor, Lanes::load(acc + i)));
+    max = m;
+  }
+  const __m512 limit = _mm512_set1_ps(max);
+  const __m512i at = _mm512_slli_epi32(_mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15), 3);
+  __m512 total = _mm512_setzero_ps();
+#pragma GCC unroll 2
+  for (int j = 0; j < 4; j += 2) {
+    __m512 e0 = generic::exp<Lanes>(Lanes::sub(x[j], limit)), e1 = generic::exp<Lanes>(Lanes::sub(x[j + 1], limit));
+    total = Lanes::add(Lanes::add(total, e0), e1);
+    static_assert(kHeads == 8);  // the shift above
+    _mm512_i32scatter_epi32(p + j / 2 * 16 * kHeads, at, reinterpret_cast<__m512i>(_mm512_cvtne2ps_pbh(e1, e0)), 4);
+  }
+  sum += Lanes::sum(total);
+}
+
+void attend_packed(const AttendArgs& a) {
+  if (!whole(a.shape)) return generic::attend<Lanes, true>(a);
+  const int d = a.shape.head_dim, heads = a.heads;
+  const Scratch t(a.scratch, d, heads);
+  for (int h = 0; h < heads; ++h) {
+    std::uint32_t* q = t.q + h / kHeads * (kHeads * d / 2) + h % kHeads;
+    for (int i = 0; i < d; i += 32) {
+      const float* from = a.q + static_cast<std::int64_t>(h) * d + i;
+      std::uint32_t pairs[16];
+      _mm512_storeu_si512(pairs, reinterpret_cast<__m512i>(_mm512_cvtne2ps_pbh(Lanes::load(from + 16), Lanes::load(from))));
+      for (int k = 0; k < 16; ++k) q[(i / 2 + k) * kHeads] = pairs[k];
+    }
+    a.max[h] = -__builtin_inff();
+    a.sum[h] = 0;
+  }
+  __builtin_memset(a.acc, 0, sizeof(float) * static_cast<std::size_t>(heads) * static_cast<std::size_t>(d));
+
+  for (std::int64_t begin = 0; begin < a.row_count; begin += kAttendBlock) {
+    const int rows = static_cast<int>(a.row_count - begin < kAttendBlock ? a.row_count - begin : kAttendBlock);
+    const int padded = (rows + 31) / 32 * 32;
+    __mmask64 visible = 0;
+    for (int j = 0; j < padded; ++j) {
+      const std::byte* row = j < rows ? a.rows[begin + j] : nullptr;
+      if (row == nullptr) {
+        __builtin_memset(t.rows + j * d, 0, 2 * static_cast<std::size_t>(d));
+      } else {
+        if (j + 4 < rows && a.rows[begin + j + 4] != nullptr)  // gathered rows: 584 bytes are ten lines
+          for (int line = 0; line < a.shape.packed_bytes(); line += 64)
+            _mm_prefetch(reinterpret_cast<const char*>(a.rows[begin + j + 4]) + line, _MM_HINT_T0);
+        visible |= __mmask64{1} << j;
+        widen(a.shape, row, t.rows + j * d);
+      }
+    }
+    if (visible == 0) continue;
+    arrange_keys(t, d, padded);
+    arrange_values(t, d, padded);
+
+    // Half of the channels at a time: 16 KiB of keys stay in the first-level cache over all heads.
+    const int half = (d / 2 + 1) / 2;
+    for (int g = 0; g < padded / 32; ++g)
+      for (int i = 0; i < d / 2; i += half)
+        for (int h = 0; h < heads; h += kHeads)
+          kScore[heads - h < kHeads ? heads - h : kHeads](t.q + h * (d / 2) + i * kHeads, t.keys + g * (16 * d) + i * 32,
+                                                          i + half < d / 2 ? half : d / 2 - i, i == 0,
+                                                          t.scores + h * kAttendBlock + 32 * g);
+    for (int h = 0; h < heads; ++h)
+      softmax(t.scores + h * kAttendBlock, visible, a.scale, d, a.max[h], a.sum[h], a.acc + static_cast<std::int64_t>(h) * d,
+              t.p + h / kHeads * (kHeads * kAttendBlock / 2) + h % kHeads);
+    const int pairs = (rows + 1) / 2;
+    for (int i = 0; i < d; i += 32)
+      for (int h = 0; h < heads; h += kHeads)
+        kOutput[heads - h < kHeads ? heads - h : kHeads](t.p + h * (kAttendBlock / 2), t.values + i * (kAttendBlock / 2), pairs,
+                                                         a.acc + static_cast<std::int64_t>(h) * d + i, d);
+  }
+}
+
+}  // namespace
+
+void avx512::fill_attention(KernelTable& table) {
+  generic::fill_attention<Lanes>(table);
+  table.attend_scratch_bytes = scratch_bytes;
+  table.attend_packed = attend_packed;
+}
 
 }  // namespace hadal

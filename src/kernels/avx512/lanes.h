@@ -13,6 +13,8 @@ struct Lanes {
   using I = __m512i;
   using M = __mmask16;
 
+  static constexpr int kHeadTile = 8;  // accumulators of an attention tile that registers hold
+
   static F set(float x) { return _mm512_set1_ps(x); }
   static F zero() { return _mm512_setzero_ps(); }
   static F load(const float* p) { return _mm512_loadu_ps(p); }

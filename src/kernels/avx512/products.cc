@@ -4,9 +4,10 @@
 
 #include <utility>
 
+#include "kernels/avx512/e4m3_table.h"
+#include "kernels/avx512/lanes.h"
 #include "kernels/families.h"
 #include "kernels/generic/pack.h"
-#include "kernels/avx512/lanes.h"
 
 namespace hadal {
 namespace {
@@ -60,24 +61,6 @@ struct Fp4Pairs {
     return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu8_epi32(bytes), 23));
   }
 };
-
-// High and low byte of the bfloat16 of every positive E4M3 code; the sign bit is not part of a vpermi2b index.
-struct E4m3Table {
-  alignas(64) std::uint8_t high[128], low[128];
-  constexpr E4m3Table() : high(), low() {
-    for (int c = 0; c < 128; ++c) {
-      int e = c >> 3, m = c & 7;
-      if (e == 0 && m != 0) {  // a bfloat16 normal: shift the leading one out
-        for (e = 1; (m & 8) == 0; --e) m *= 2;
-        m &= 7;
-      }
-      unsigned h = c == 0 ? 0u : static_cast<unsigned>((e + 120) << 7 | m << 4);
-      high[c] = static_cast<std::uint8_t>(h >> 8);
-      low[c] = static_cast<std::uint8_t>(h & 255);
-    }
-  }
-};
-constexpr E4m3Table kE4m3;
 
 struct Fp8Pairs {
   static constexpr int kPairs = 2, kBytes = 64, kBlock = 128, kTail = 0;

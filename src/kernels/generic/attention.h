@@ -8,12 +8,14 @@
 //   acc[d]   one chain continuing over row pairs, odd row first, with p = e (packed rows: e rounded to bfloat16)
 #pragma once
 
+#include <utility>
+
 #include "kernels/generic/rows.h"
 
 namespace hadal::generic {
 
 struct AttendScratch {
-  float* keys;    // [D][kAttendBlock]
+  float* keys;    // [kAttendBlock / 16][D][16]
   float* values;  // [kAttendBlock][D]
   float* q;       // [heads][D]
   float* scores;  // [heads][kAttendBlock]
@@ -23,6 +25,41 @@ template <class V>
 std::int64_t attend_scratch_bytes(const RowShape& shape, int heads) {
   std::int64_t d = (shape.head_dim + 15) / 16 * 16;
   return 4 * (2 * d * kAttendBlock + heads * (d + kAttendBlock));
+}
+
+// Scores of heads h + T... against 16 rows: keys [d][16], q and s at their strides.
+template <class V, int... T>
+void score_tile(std::integer_sequence<int, T...>, const float* q, int q_stride, const float* keys, int d, float* s) {
+  typename V::F c[] = {((void)T, V::zero())...};
+  for (int i = 0; i < d; i += 2, keys += 32) {
+    auto even = V::load(keys), odd = V::load(keys + 16);
+    ((c[T] = V::fma(V::set(q[T * q_stride + i + 1]), odd, c[T])), ...);
+    ((c[T] = V::fma(V::set(q[T * q_stride + i]), even, c[T])), ...);
+  }
+  (V::store(s + T * kAttendBlock, c[T]), ...);
+}
+
+// Adds p times values to 16 channels of heads h + T...; rows beyond the list are zero, an odd last row pairs with one.
+template <class V, int... T>
+void output_tile(std::integer_sequence<int, T...>, const float* p, const float* values, int stride, int rows, float* acc,
+                 int d, std::int64_t channels) {
+  const bool full = channels >= 16;
+  typename V::F o[] = {full ? V::load(acc + static_cast<std::int64_t>(T) * d) : V::load(acc + static_cast<std::int64_t>(T) * d, channels)...};
+  for (int j = 0; j < rows; j += 2, values += 2 * stride) {
+    auto even = V::load(values), odd = V::load(values + stride);
+    ((o[T] = V::fma(V::set(p[T * kAttendBlock + j + 1]), odd, o[T])), ...);
+    ((o[T] = V::fma(V::set(p[T * kAttendBlock + j]), even, o[T])), ...);
+  }
+  if (full) (V::store(acc + static_cast<std::int64_t>(T) * d, o[T]), ...);
+  else (V::store(acc + static_cast<std::int64_t>(T) * d, o[T], channels), ...);
+}
+
+// Calls tile(integer_sequence of n heads, first head): runs of V::kHeadTile, then single heads.
+template <class V, class Tile>
+void for_head_tiles(int heads, Tile tile) {
+  int h = 0;
+  for (; h + V::kHeadTile <= heads; h += V::kHeadTile) tile(std::make_integer_sequence<int, V::kHeadTile>(), h);
+  for (; h < heads; ++h) tile(std::make_integer_sequence<int, 1>(), h);
 }
 
 // Scores of one block into e and the new running maximum; p is left in s.scores, sum and acc are rescaled.
@@ -85,36 +122,23 @@ void attend(const AttendArgs& a) {
         if (kPacked) decode_row<V>(a.shape, row, v);
         else __builtin_memcpy(v, row, sizeof(float) * static_cast<std::size_t>(d));
       }
-      for (int i = 0; i < d; ++i) t.keys[i * kAttendBlock + j] = v[i];
+      float* k = t.keys + j / 16 * (16 * d) + j % 16;
+      for (int i = 0; i < d; ++i) k[16 * i] = v[i];
     }
     if (!any) continue;
 
-    for (int h = 0; h < a.heads; ++h) {
-      float* s = t.scores + h * kAttendBlock;
-      const float* q = t.q + h * wide;
-      typename V::F c[kAttendBlock / 16];
-      for (auto& v : c) v = V::zero();
-      for (int i = 0; i < d; i += 2)
-        for (int j = 0; j < kAttendBlock / 16; ++j) {
-          const float* k = t.keys + i * kAttendBlock + 16 * j;
-          c[j] = V::fma(V::set(q[i + 1]), V::load(k + kAttendBlock), c[j]);
-          c[j] = V::fma(V::set(q[i]), V::load(k), c[j]);
-        }
-      for (int j = 0; j < kAttendBlock / 16; ++j) V::store(s + 16 * j, c[j]);
-      attend_softmax<V, kPacked>(s, visible, a.scale, d, a.max[h], a.sum[h], a.acc + static_cast<std::int64_t>(h) * d);
-    }
-    for (int h = 0; h < a.heads; ++h) {
-      const float* p = t.scores + h * kAttendBlock;
-      float* acc = a.acc + static_cast<std::int64_t>(h) * d;
-      for_lanes<V>(d, [&](std::int64_t i, auto load, auto store) {
-        auto o = load(acc + i);
-        for (int j = 0; j < rows; j += 2) {  // an odd last row is paired with a zero row
-          o = V::fma(V::set(p[j + 1]), load(t.values + (j + 1) * wide + i), o);
-          o = V::fma(V::set(p[j]), load(t.values + j * wide + i), o);
-        }
-        store(acc + i, o);
+    for (int g = 0; g < kAttendBlock / 16; ++g)
+      for_head_tiles<V>(a.heads, [&](auto tile, int h) {
+        score_tile<V>(tile, t.q + h * wide, wide, t.keys + g * 16 * d, d, t.scores + h * kAttendBlock + 16 * g);
       });
-    }
+    for (int h = 0; h < a.heads; ++h)
+      attend_softmax<V, kPacked>(t.scores + h * kAttendBlock, visible, a.scale, d, a.max[h], a.sum[h],
+                                 a.acc + static_cast<std::int64_t>(h) * d);
+    for (int i = 0; i < d; i += 16)
+      for_head_tiles<V>(a.heads, [&](auto tile, int h) {
+        output_tile<V>(tile, t.scores + h * kAttendBlock, t.values + i, wide, rows, a.acc + static_cast<std::int64_t>(h) * d + i,
+                       d, d - i);
+      });
   }
 }
 

@@ -24,6 +24,8 @@ struct Lanes {
     return r;
   }
 
+  static constexpr int kHeadTile = 1;  // accumulators of an attention tile that registers hold
+
   static F set(float x) { return each<F>([&](int) { return x; }); }
   static F zero() { return set(0); }
   static F load(const float* p) { F r; std::memcpy(r.v, p, 64); return r; }
