@@ -26,8 +26,9 @@ struct Scratch {
   std::uint32_t* keys;    // [kAttendBlock / 32][D / 2][32] channel pairs
   std::uint32_t* values;  // [D / 32][kAttendBlock / 2][32] row pairs
   std::uint32_t* q;       // [head tiles][D / 2][kHeads] channel pairs
-  std::uint32_t* p;       // [head tiles][kAttendBlock / 2][kHeads] row pairs
+  std::uint32_t* p;       // [heads][kAttendBlock / 2] row pairs
   float* scores;          // [heads][kAttendBlock]
+  float* factors;         // [heads] by which this block rescales acc
 
   Scratch(std::byte* at, int d, int heads) {
     const std::int64_t tiles = (heads + kHeads - 1) / kHeads;
@@ -39,14 +40,15 @@ struct Scratch {
     take(keys, kAttendBlock * d / 2);
     take(values, kAttendBlock * d / 2);
     take(q, tiles * kHeads * d / 2);
-    take(p, tiles * kHeads * kAttendBlock / 2);
+    take(p, heads * kAttendBlock / 2);
     take(scores, heads * kAttendBlock);
+    take(factors, heads);
   }
 };
 
 std::int64_t scratch_bytes(const RowShape& shape, int heads) {
   const std::int64_t d = shape.head_dim, padded = (heads + kHeads - 1) / kHeads * kHeads;
-  const std::int64_t own = kAttendBlock * d * 6 + padded * (d * 2 + kAttendBlock * 2) + heads * kAttendBlock * 4;
+  const std::int64_t own = kAttendBlock * d * 6 + padded * d * 2 + heads * (kAttendBlock * 6 + 4);
   const std::int64_t generic = generic::attend_scratch_bytes<Lanes>(shape, heads);
   return (own > generic ? own : generic) + 64;
 }
@@ -136,16 +138,19 @@ void arrange_keys(const Scratch& s, int d, int rows) {
     }
 }
 
+// Channels outside, rows inside: the stores then run on, while the other order would write to 4 KiB strides.
 void arrange_values(const Scratch& s, int d, int rows) {
   const __m512i first = _mm512_setr_epi64(0, 1, 8, 9, 2, 3, 10, 11), second = _mm512_setr_epi64(4, 5, 12, 13, 6, 7, 14, 15);
-  for (int j = 0; j < rows / 2; ++j)
-    for (int i = 0; i < d; i += 32) {
-      __m512i even = load(s.rows + 2 * j * d + i), odd = load(s.rows + (2 * j + 1) * d + i);
+  for (int i = 0; i < d; i += 32) {
+    std::uint32_t* out = s.values + i * (kAttendBlock / 2);
+    const std::uint16_t* in = s.rows + i;
+    for (int j = 0; j < rows; j += 2, out += 32, in += 2 * d) {
+      __m512i even = load(in), odd = load(in + d);
       __m512i low = _mm512_unpacklo_epi16(even, odd), high = _mm512_unpackhi_epi16(even, odd);
-      std::uint32_t* out = s.values + i / 32 * (kAttendBlock / 2 * 32) + j * 32;
       _mm512_storeu_si512(out, _mm512_permutex2var_epi64(low, first, high));
       _mm512_storeu_si512(out + 16, _mm512_permutex2var_epi64(low, second, high));
     }
+  }
 }
 
 // Adds q . k over `pairs` channel pairs to the scores of heads T... against 32 rows.
@@ -162,62 +167,61 @@ void score_tile(std::integer_sequence<int, T...>, const std::uint32_t* q, const 
   (Lanes::store(s + T * kAttendBlock + 16, b[T]), ...);
 }
 
-// Adds p . v over `pairs` row pairs to 32 channels of heads T...
+// acc = acc * factor + p . v over `pairs` row pairs, 32 channels of heads T...
 template <int... T>
-void output_tile(std::integer_sequence<int, T...>, const std::uint32_t* p, const std::uint32_t* values, int pairs, float* acc,
-                 int d) {
-  __m512 a[] = {Lanes::load(acc + T * d)...}, b[] = {Lanes::load(acc + T * d + 16)...};
-  for (int j = 0; j < pairs; ++j, p += kHeads, values += 32) {
+void output_tile(std::integer_sequence<int, T...>, const std::uint32_t* p, const float* factors, const std::uint32_t* values,
+                 int pairs, bool fresh, float* acc, int d) {
+  __m512 a[] = {(fresh ? _mm512_setzero_ps() : _mm512_mul_ps(_mm512_set1_ps(factors[T]), Lanes::load(acc + T * d)))...};
+  __m512 b[] = {(fresh ? _mm512_setzero_ps() : _mm512_mul_ps(_mm512_set1_ps(factors[T]), Lanes::load(acc + T * d + 16)))...};
+  for (int j = 0; j < pairs; ++j, ++p, values += 32) {
     const __m512bh v0 = as_bf16(load(values)), v1 = as_bf16(load(values + 16));
-    ((a[T] = _mm512_dpbf16_ps(a[T], v0, pair(p[T])), b[T] = _mm512_dpbf16_ps(b[T], v1, pair(p[T]))), ...);
+    ((a[T] = _mm512_dpbf16_ps(a[T], v0, pair(p[T * (kAttendBlock / 2)])),
+      b[T] = _mm512_dpbf16_ps(b[T], v1, pair(p[T * (kAttendBlock / 2)]))), ...);
   }
   (Lanes::store(acc + T * d, a[T]), ...);
   (Lanes::store(acc + T * d + 16, b[T]), ...);
 }
 
 using ScoreTile = void (*)(const std::uint32_t*, const std::uint32_t*, int, bool, float*);
-using OutputTile = void (*)(const std::uint32_t*, const std::uint32_t*, int, float*, int);
+using OutputTile = void (*)(const std::uint32_t*, const float*, const std::uint32_t*, int, bool, float*, int);
 template <int n>
 void score_n(const std::uint32_t* q, const std::uint32_t* keys, int pairs, bool fresh, float* s) {
   score_tile(std::make_integer_sequence<int, n>(), q, keys, pairs, fresh, s);
 }
 template <int n>
-void output_n(const std::uint32_t* p, const std::uint32_t* values, int pairs, float* acc, int d) {
-  output_tile(std::make_integer_sequence<int, n>(), p, values, pairs, acc, d);
+void output_n(const std::uint32_t* p, const float* factors, const std::uint32_t* values, int pairs, bool fresh, float* acc,
+              int d) {
+  output_tile(std::make_integer_sequence<int, n>(), p, factors, values, pairs, fresh, acc, d);
 }
 constexpr ScoreTile kScore[] = {nullptr,    score_n<1>, score_n<2>, score_n<3>, score_n<4>,
                                 score_n<5>, score_n<6>, score_n<7>, score_n<8>};
 constexpr OutputTile kOutput[] = {nullptr,     output_n<1>, output_n<2>, output_n<3>, output_n<4>,
                                   output_n<5>, output_n<6>, output_n<7>, output_n<8>};
 
-// Scores to p of one head, interleaved with its tile's other heads; rescales sum and acc when the maximum rises.
-void softmax(const float* s, __mmask64 visible, float scale, int d, float& max, float& sum, float* acc, std::uint32_t* p) {
+// Scores to p of one head; returns the factor that the risen maximum puts on what came before (1 if it did not rise).
+float softmax(const float* s, __mmask64 visible, float scale, float& max, float& sum, std::uint32_t* p) {
   const __m512 hidden = _mm512_set1_ps(-__builtin_inff()), by = _mm512_set1_ps(scale);
-  __m512 x[4], top = hidden;
+  __m512 x[4];
 #pragma GCC unroll 4
-  for (int j = 0; j < 4; ++j) {
+  for (int j = 0; j < 4; ++j)
     x[j] = _mm512_mask_mul_ps(hidden, static_cast<__mmask16>(visible >> (16 * j)), Lanes::load(s + 16 * j), by);
-    top = Lanes::max(x[j], top);
-  }
-  const float m = Lanes::max_of(top);
+  const float m = Lanes::max_of(Lanes::max(Lanes::max(x[0], x[1]), Lanes::max(x[2], x[3])));
+  float factor = 1;
   if (m > max) {
-    const float c = generic::exp1<Lanes>(max - m);
-    sum *= c;
-    const __m512 factor = _mm512_set1_ps(c);
-    for (int i = 0; i < d; i += 16) Lanes::store(acc + i, _mm512_mul_ps(factor, Lanes::load(acc + i)));
+    factor = generic::exp1<Lanes>(max - m);
+    sum *= factor;
     max = m;
   }
   const __m512 limit = _mm512_set1_ps(max);
-  const __m512i at = _mm512_slli_epi32(_mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15), 3);
   __m512 total = _mm512_setzero_ps();
 #pragma GCC unroll 2
   for (int j = 0; j < 4; j += 2) {
     __m512 e0 = generic::exp<Lanes>(Lanes::sub(x[j], limit)), e1 = generic::exp<Lanes>(Lanes::sub(x[j + 1], limit));
     total = Lanes::add(Lanes::add(total, e0), e1);
-    static_assert(kHeads == 8);  // the shift above
-    _mm512_i32scatter_epi32(p + j / 2 * 16 * kHeads, at, reinterpret_cast<__m512i>(_mm512_cvtne2ps_pbh(e1, e0)), 4);
+    _mm512_storeu_si512(p + 8 * j, reinterpret_cast<__m512i>(_mm512_cvtne2ps_pbh(e1, e0)));
   }
   sum += Lanes::sum(total);
+  return factor;
 }
 
 void attend_packed(const AttendArgs& a) {
@@ -235,8 +239,7 @@ void attend_packed(const AttendArgs& a) {
     a.max[h] = -__builtin_inff();
     a.sum[h] = 0;
   }
-  __builtin_memset(a.acc, 0, sizeof(float) * static_cast<std::size_t>(heads) * static_cast<std::size_t>(d));
-
+  bool fresh = true;  // acc holds nothing yet
   for (std::int64_t begin = 0; begin < a.row_count; begin += kAttendBlock) {
     const int rows = static_cast<int>(a.row_count - begin < kAttendBlock ? a.row_count - begin : kAttendBlock);
     const int padded = (rows + 31) / 32 * 32;
@@ -266,14 +269,16 @@ void attend_packed(const AttendArgs& a) {
                                                           i + half < d / 2 ? half : d / 2 - i, i == 0,
                                                           t.scores + h * kAttendBlock + 32 * g);
     for (int h = 0; h < heads; ++h)
-      softmax(t.scores + h * kAttendBlock, visible, a.scale, d, a.max[h], a.sum[h], a.acc + static_cast<std::int64_t>(h) * d,
-              t.p + h / kHeads * (kHeads * kAttendBlock / 2) + h % kHeads);
+      t.factors[h] = softmax(t.scores + h * kAttendBlock, visible, a.scale, a.max[h], a.sum[h], t.p + h * (kAttendBlock / 2));
     const int pairs = (rows + 1) / 2;
     for (int i = 0; i < d; i += 32)
       for (int h = 0; h < heads; h += kHeads)
-        kOutput[heads - h < kHeads ? heads - h : kHeads](t.p + h * (kAttendBlock / 2), t.values + i * (kAttendBlock / 2), pairs,
+        kOutput[heads - h < kHeads ? heads - h : kHeads](t.p + h * (kAttendBlock / 2), t.factors + h,
+                                                         t.values + i * (kAttendBlock / 2), pairs, fresh,
                                                          a.acc + static_cast<std::int64_t>(h) * d + i, d);
+    fresh = false;
   }
+  if (fresh) __builtin_memset(a.acc, 0, sizeof(float) * static_cast<std::size_t>(heads) * static_cast<std::size_t>(d));
 }
 
 }  // namespace
