@@ -87,8 +87,9 @@ class Checkpoint {
   // The same for tensors that have no scale; kUsage for one that does.
   Result<std::vector<double>> values(std::string_view name) const;
 
-  // Reads the whole tensor and its scale once and checks every value (hadal inspect --verify).
-  Status verify(const TensorSpec& spec) const;
+  // Reads the whole tensor and its scale once and checks every value (hadal inspect --verify). `digest`, if not null,
+  // gets the XXH3-64 of the stored bytes, weight then scale.
+  Status verify(const TensorSpec& spec, std::uint64_t* digest = nullptr) const;
 
   // XXH3-64 over configuration, tensor table and samples of content; the same for any sharding
   // (docs/formats/fingerprint.md).

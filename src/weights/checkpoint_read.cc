@@ -1,9 +1,5 @@
 // Reading values: the exact meaning of stored bytes, in double precision. The packed form (pack.h) is tested against
 // this.
-#include <xxhash.h>
-
-#include <algorithm>
-#include <array>
 #include <cmath>
 #include <cstring>
 
@@ -107,53 +103,6 @@ Result<std::vector<double>> Checkpoint::values(std::string_view name) const {
   if (form && form->has_scale)
     return fail(ErrorCode::kUsage, "{}: tensor '{}' has a scale, ask for its dequantised values", directory(), name);
   return dequantise(*spec);
-}
-
-Status Checkpoint::verify(const TensorSpec& spec) const {
-  HADAL_TRY(dequantise(spec));
-  return {};
-}
-
-std::uint64_t Checkpoint::fingerprint() const {
-  // Fields that change what the model computes, in a fixed spelling; hexadecimal floats are exact.
-  const ModelConfig& c = config_;
-  std::string text = fmt::format(
-      "hadal-fingerprint-1 {} {} {} {} {} {} {} {} {} {} {} {} {} {} {} {} {} {} {} {}", c.vocab_size, c.hidden_size,
-      c.num_hidden_layers, c.num_hash_layers, c.num_attention_heads, c.head_dim, c.qk_rope_head_dim, c.q_lora_rank,
-      c.o_groups, c.o_lora_rank, c.sliding_window, c.index_n_heads, c.index_head_dim, c.index_topk, c.n_routed_experts,
-      c.num_experts_per_tok, c.moe_intermediate_size, c.hc_mult, c.hc_sinkhorn_iters, c.weight_block_size);
-  text +=
-      fmt::format(" {:a} {:a} {:a} {:a} {:a} {:a} {:a} {} {:a} {:a}", c.routed_scaling_factor, c.swiglu_limit, c.hc_eps,
-                  c.rms_norm_eps, c.rope_theta, c.compress_rope_theta, c.rope_scaling.factor,
-                  c.rope_scaling.original_max_position_embeddings, c.rope_scaling.beta_fast, c.rope_scaling.beta_slow);
-  for (std::int64_t l = 0; l < c.num_hidden_layers; ++l) text += fmt::format(" {}", c.ratio(l));
-
-  XXH3_state_t* state = XXH3_createState();
-  XXH3_64bits_reset(state);
-  XXH3_64bits_update(state, text.data(), text.size());
-  auto add = [&](const StoredTensor& t) {
-    const std::string line = fmt::format("\n{} {} {}", t.name, dtype_name(t.dtype), shape_text(t.shape));
-    XXH3_64bits_update(state, line.data(), line.size());
-    // The start, the middle and the end of the data: one page each at most, so large models cost one read per tensor or
-    // three.
-    constexpr std::size_t kSample = 256;
-    for (std::size_t part = 0; part < 3; ++part) {
-      const std::size_t room = t.data.size() - std::min(kSample, t.data.size());
-      XXH3_64bits_update(state, t.data.data() + room * part / 2, std::min(kSample, t.data.size()));
-    }
-  };
-  for (const TensorSpec& spec : table_.tensors()) {
-    if (spec.presence == Presence::kIgnored) continue;
-    const auto weight = stored_.find(spec.name);
-    if (weight == stored_.end()) continue;
-    add(weight->second);
-    const auto form = stored_form(spec, weight->second.dtype, config_.weight_block_size);
-    const auto scale = form && form->has_scale ? stored_.find(spec.scale_name()) : stored_.end();
-    if (scale != stored_.end()) add(scale->second);
-  }
-  const std::uint64_t digest = XXH3_64bits_digest(state);
-  XXH3_freeState(state);
-  return digest;
 }
 
 }  // namespace hadal

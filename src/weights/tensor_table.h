@@ -157,7 +157,8 @@ class TensorTable {
   TensorTable& operator=(TensorTable&&) = default;
 
   // In the order of the page above: embed, layers ascending, norm and head, MTP.
-  const std::vector<TensorSpec>& tensors() const { return tensors_; }
+  const std::vector<TensorSpec>& tensors() const& { return tensors_; }
+  const std::vector<TensorSpec>& tensors() && = delete;  // of a temporary they would dangle
 
   // By release name of the tensor (not of its scale); null when the model has no such tensor.
   const TensorSpec* find(std::string_view name) const;
