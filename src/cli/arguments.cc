@@ -88,6 +88,20 @@ int dispatch(int argc, char** argv) {
   bench_cmd->add_flag("--json", bench.json, "one JSON document on stdout");
   bench_cmd->callback([&] { status = run_bench(bench); });
 
+  EvalOptions eval;
+  auto* eval_cmd = app.add_subcommand("eval", "evidence: answers scored against what is right");
+  eval_cmd->require_subcommand(1);
+  auto* cases_cmd = eval_cmd->add_subcommand("cases", "prompts with one right answer, answered greedily token by token");
+  cases_cmd->add_option("file", eval.file, "one JSON object per line: id, kind, prompt, expected")->required();
+  cases_cmd->add_option("--model", eval.model, "checkpoint directory (default: the embedded nano model)");
+  cases_cmd->add_option("--numerics", eval.numerics, "arithmetic")->check(CLI::IsMember({"reference", "exact", "trained"}))->capture_default_str();
+  cases_cmd->add_option("--kind", eval.kind, "only cases of this kind");
+  cases_cmd->add_option("--limit", eval.limit, "only the first so many of each kind");
+  cases_cmd->add_option("--threads", eval.threads, "worker threads (default: all cores)");
+  cases_cmd->add_flag("--failures", eval.failures, "print what was expected and what came");
+  cases_cmd->add_flag("--json", eval.json, "one JSON document on stdout");
+  cases_cmd->callback([&] { status = run_eval_cases(eval); });
+
   std::string shell;
   auto* completion_cmd = app.add_subcommand("completion", "print a completion script");
   completion_cmd->add_option("shell", shell, "bash")->required()->check(CLI::IsMember({"bash"}));

@@ -64,6 +64,17 @@ struct BenchOptions {
   bool json = false;
 };
 
+struct EvalOptions {
+  std::string file;                  // cases, one JSON object per line (eval/cases.h)
+  std::string model;
+  std::string numerics = "trained";
+  std::string kind;                  // only cases of this kind
+  std::int64_t limit = -1;           // only so many
+  int threads = 0;
+  bool failures = false;             // print what was expected and what came
+  bool json = false;
+};
+
 // Each returns the exit status and prints its own errors (cli/report.h).
 int run_run(const RunOptions&);
 int run_inspect(const InspectOptions&);
@@ -73,6 +84,7 @@ int run_chat_encode(const ChatOptions&);
 int run_chat_decode(const ChatOptions&);
 int run_plan(const PlanOptions&);
 int run_bench(const BenchOptions&);
+int run_eval_cases(const EvalOptions&);
 int run_completion(const std::string& shell);
 
 }  // namespace hadal::cli
