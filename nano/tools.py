@@ -194,7 +194,7 @@ def invented_tool(s, avoid=()):
         seen.add(p.lower())
         typ = r.choices(["string", "integer", "boolean", "number"], [60, 18, 10, 12])[0]
         d = "" if r.random() < 0.5 else r.choice([f"The {' '.join(base)}", f"{base[-1].capitalize()} of the {noun}", f"{w.adjective().capitalize()} {w.noun()}", f"A {typ} value"])
-        params.append((p, typ, d, i == 0 or r.random() < 0.75))
+        params.append((p, typ, d, i == 0 or r.random() < 0.88))
     return Tool(name, description, params, "invented", verb, noun)
 
 
@@ -211,13 +211,13 @@ def argument(s, typ):
         v = r.random() < 0.5
         return v, "true" if v else "false", False
     x = r.random()
-    if x < 0.35:
+    if x < 0.45:
         v = w.name()
-    elif x < 0.6:
-        v = w.text(2, 4)
+    elif x < 0.65:
+        v = w.text(2, 3)
     else:
-        v = r.choice([w.path, w.code, w.person, w.date, w.number, lambda: w.invented() + "@" + w.invented() + "." + r.choice(["org", "com", "net"]), lambda: w.text(4, 8),
-                      lambda: "https://" + w.invented() + "." + r.choice(["org", "com"]) + "/" + w.name(), lambda: w.sentence()[:-1]])()
+        v = r.choice([w.path, w.code, w.person, w.date, w.number, lambda: w.invented() + "@" + w.invented() + "." + r.choice(["org", "com", "net"]), lambda: w.text(4, 6),
+                      lambda: "https://" + w.invented() + "." + r.choice(["org", "com"]) + "/" + w.name()])()
     return v, v, " " in v
 
 
@@ -226,8 +226,8 @@ def plain(p):
     return "".join(" " + c.lower() if c.isupper() else c for c in p.replace("_", " ").replace("-", " ")).strip()
 
 
-PAIR = (["{p} {v}", "{p} {v}", "{p} = {v}", "{p} set to {v}", "{p}: {v}", "{p}={v}", "{v} as {p}", "the {p} {v}", "{p} as {v}", "{p} being {v}", "{p} is {v}", "{p} -> {v}", "{p} to {v}", "{v} as the {p}", "{p} of {v}", "a {p} of {v}", "{p} (={v})",
-         "{p} with the value {v}", "{v} in {p}", "{p} must be {v}", "{p} := {v}"], ["{v} for {p}", "{p} equal to {v}", "{p} at {v}"])
+PAIR = (["{p} {v}", "{p} {v}", "{p} {v}", "{p} = {v}", "{p} set to {v}", "{p}: {v}", "{p}={v}", "the {p} {v}", "{p} as {v}", "{p} being {v}", "{p} is {v}", "{p} -> {v}", "{p} to {v}", "{p} of {v}", "{p} must be {v}", "{p} := {v}", "{v} as {p}"],
+        ["{p} equal to {v}", "{p} at {v}", "{p} with {v}"])
 JOIN = ([" and ", ", ", ", ", "; ", ", and ", " along with ", " then ", " & ", " and also ", ", also "], [" plus ", " together with "])
 NAMED = (["use {t} with {a}", "call {t} with {a}", "run {t} with {a}", "use the {t} tool with {a}", "use {t}: {a}", "invoke {t} for {a}", "make a call to {t} using {a}", "run {t} using {a}", "call the tool {t} with {a}", "do {t} with {a}",
           "apply {t} with {a}", "try {t}, {a}", "give {t} {a}", "let {t} work with {a}", "send {t} {a}", "set {a} and call {t}", "take {t} and pass {a}"],
@@ -258,16 +258,16 @@ def invented_request(s, tool, rivals=()):
     for p, typ in given:
         v, spelled, quoted = argument(s, typ)
         args.append((p, v))
-        label = p if r.random() < 0.65 else plain(p)
+        label = p if r.random() < 0.88 else plain(p)
         parts.append(s.pick(*PAIR).format(p=label, v=quote(s, spelled) if quoted and r.random() < 0.85 or (typ == "string" and r.random() < 0.2) else spelled))
-    if r.random() < 0.15:
+    if r.random() < 0.06:
         r.shuffle(parts)
     sep = s.pick(*JOIN)
     a = (", ".join(parts[:-1]) + sep + parts[-1]) if len(parts) > 1 else "".join(parts)
     clear = all((o.verb, o.noun) != (tool.verb, tool.noun) for o in rivals)
     if not parts:
         text = wrap(s, s.pick(*BARE).format(t=tool.name) if not clear or r.random() < 0.6 else f"{tool.verb} the {tool.noun}")
-    elif clear and r.random() < 0.42:
+    elif clear and r.random() < 0.3:
         if len(parts) == 1 and given[0][1] == "string" and r.random() < 0.35:
             v = args[0][1]
             text = wrap(s, s.pick(["{v} the {n} {a}", "{v} {n} {a}"], ["{v} our {n} {a}"]).format(v=tool.verb, n=tool.noun, a=quote(s, v) if " " in v else v))

@@ -1,4 +1,7 @@
-"""Training on a CPU: a staged plan, data-parallel over processes that sum their gradients in shared memory, Muon + AdamW, resumable.
+"""Training on a CPU: a staged plan, Muon + AdamW, resumable; several processes with a copy of the model each.
+
+Small steps teach this model more per token than large ones, so by default every process steps on its own rows and the weights are
+averaged every few steps; --average 0 sums gradients instead.
 
     train.py NAME --plan plans/X.json --seconds N [--workers 2] [--init OTHER] [--upcycle]
 
@@ -115,8 +118,9 @@ def worker(rank, a, plan, cfg, tok_json, start, shared):
     model.load_state_dict(start["model"])
     params = dict(model.named_parameters())
     mats, rest = split_parameters(model)
-    mine = share(mats, {n: params[n].numel() * min(params[n].shape[-2:]) for n in mats}, a.workers)[rank]
-    muon = Muon([params[n] for n in mine], [shared.momentum[n] for n in mine])
+    alone = a.average > 0                                    # workers step on their own and average their weights now and then
+    mine = mats if alone else share(mats, {n: params[n].numel() * min(params[n].shape[-2:]) for n in mats}, a.workers)[rank]
+    muon = Muon([params[n] for n in mine], [shared.momentum[n].clone() if alone and rank else shared.momentum[n] for n in mine])
     adam = torch.optim.AdamW([params[n] for n in rest], lr=plan["rate"] * 0.35, betas=(0.9, 0.95), weight_decay=0.0)
     if start.get("adam"):
         adam.load_state_dict(start["adam"])
@@ -133,12 +137,15 @@ def worker(rank, a, plan, cfg, tok_json, start, shared):
         os.replace(a.file + ".part", a.file)
 
     while True:
-        if rank == 0:
-            shared.clock[0] = (before + time.time() - began) / a.seconds
-        shared.barrier.wait()
+        if not alone or (step - first) % a.average == 0:
+            if alone:
+                average(model, shared, rank, a.workers)
+            if rank == 0:
+                shared.clock[0] = (before + time.time() - began) / a.seconds
+            shared.barrier.wait()
+            if float(shared.clock[0]) >= 1:
+                break
         at = float(shared.clock[0])
-        if at >= 1:
-            break
         stage = next((s for s in plan["stages"] if at < s["until"]), plan["stages"][-1])
         batch, kinds = stream.batch(stage["rows"], stage["length"], stage["mix"], stage.get("questions", 14))
         rate = plan["rate"] * min(1, (step - first + 1) / 30) * (1 if at < plan["decay"] else max(0.01, (1 - at) / (1 - plan["decay"])))
@@ -156,7 +163,8 @@ def worker(rank, a, plan, cfg, tok_json, start, shared):
             with torch.no_grad():
                 for p, v in master.items():
                     p.copy_(v)
-        reduce_gradients(params, loads, shared, rank, a.workers)
+        if not alone:
+            reduce_gradients(params, loads, shared, rank, a.workers)
         norm = torch.nn.utils.clip_grad_norm_([p for p in params.values() if p.grad is not None], 1.0)
         if torch.isfinite(norm):                             # the sum is the same everywhere, so all workers decide alike
             muon.step(rate)
@@ -168,7 +176,8 @@ def worker(rank, a, plan, cfg, tok_json, start, shared):
         elif rank == 0:
             skipped += 1
             print(f"{a.name} step {step}: gradient not finite, left out ({skipped} so far)", [n for n, p in params.items() if p.grad is not None and not p.grad.isfinite().all()][-4:], float(loss), flush=True)
-        exchange(params, mine, shared)
+        if not alone:
+            exchange(params, mine, shared)
         step += 1
         tokens += batch.shape[0] * stage["length"] * a.workers
         if rank == 0:
@@ -180,7 +189,7 @@ def worker(rank, a, plan, cfg, tok_json, start, shared):
                 log = now
                 print(f"{a.name} step {step} {at:.3f} T={stage['length']} {tokens / 1e6:.2f}M tokens {(tokens - start.get('tokens', 0)) / (now - began):.0f}/s "
                       + " ".join(f"{k} {v:.3f}" for k, v in running.items()), flush=True)
-            if now - saved > a.save:
+            if now - saved > a.save and (not alone or (step - first) % a.average == 1):
                 saved = now
                 save()
     if rank == 0:
@@ -201,6 +210,19 @@ def reduce_gradients(params, loads, shared, rank, workers):
     for v in loads:
         v.copy_(total[at:at + v.numel()])
         at += v.numel()
+
+
+@torch.no_grad()
+def average(model, shared, rank, workers):
+    """mean of all workers' weights and routing biases"""
+    tensors = list(model.parameters()) + [b for k, b in model.named_buffers() if k.endswith("bias")]
+    flat = torch.cat([t.reshape(-1) for t in tensors])
+    shared.grads[rank, :flat.numel()].copy_(flat)
+    shared.barrier.wait()
+    mean, at = shared.grads[:, :flat.numel()].mean(0), 0
+    for t in tensors:
+        t.copy_(mean[at:at + t.numel()].view_as(t))
+        at += t.numel()
 
 
 @torch.no_grad()
@@ -247,6 +269,7 @@ if __name__ == "__main__":
     ap.add_argument("--workers", type=int, default=2)
     ap.add_argument("--init", default="", help="a run's .pt file or an exported checkpoint folder")
     ap.add_argument("--keep-optimizer", action="store_true")
+    ap.add_argument("--average", type=int, default=8, help="steps between averages of the workers' weights; 0: one common gradient per step")
     ap.add_argument("--float32", action="store_true", help="matrix products in float32 instead of bfloat16")
     ap.add_argument("--upcycle", action="store_true")
     ap.add_argument("--seed", type=int, default=1)
