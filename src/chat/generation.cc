@@ -5,20 +5,6 @@
 namespace hadal::chat {
 namespace {
 
-// True if some line begins with `name` followed by an assignment, as a top-level Python name would be.
-bool assigns(std::string_view source, std::string_view name, std::string_view value = "") {
-  for (std::size_t at = source.find(name); at != std::string_view::npos; at = source.find(name, at + 1)) {
-    if (at > 0 && source[at - 1] != '\n') continue;
-    std::string_view line = source.substr(at, source.find('\n', at) - at);
-    std::size_t equals = line.find('=');
-    if (equals == std::string_view::npos) continue;
-    char after_name = line[name.size()];
-    if (after_name != ' ' && after_name != ':' && after_name != '=') continue;  // a longer name
-    if (value.empty() || line.substr(equals).find(value) != std::string_view::npos) return true;
-  }
-  return false;
-}
-
 std::unexpected<Error> wrong_effort(Generation generation, std::string_view name) {
   return fail(ErrorCode::kUsage, "invalid_reasoning_effort: generation {} has no reasoning effort '{}'; use {}",
               generation_name(generation), name,
@@ -36,12 +22,6 @@ Result<Generation> parse_generation(std::string_view name) {
 
 std::string_view generation_name(Generation generation) {
   return generation == Generation::kPreview ? "preview" : "0731";
-}
-
-Generation detect_generation(std::string_view source) {
-  bool later = assigns(source, "REASONING_EFFORT_PROMPTS") && (assigns(source, "DEFAULT_REASONING_EFFORT", "\"low\"") ||
-                                                               assigns(source, "DEFAULT_REASONING_EFFORT", "'low'"));
-  return later ? Generation::k0731 : Generation::kPreview;
 }
 
 Result<ThinkingMode> parse_thinking_mode(std::string_view name) {

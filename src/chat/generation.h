@@ -1,4 +1,5 @@
 // What distinguishes the generations of the chat format, and the modes a turn is asked for in.
+// Which generation a checkpoint has is found when it is opened (weights/checkpoint.h).
 // Source: chat-format specification 1 and 5.
 #pragma once
 
@@ -25,10 +26,6 @@ enum class Effort {
 // "preview" or "v4-preview", "0731" or "v4-0731"; `unsupported_encoder` for anything else, v4.1 included.
 Result<Generation> parse_generation(std::string_view name);
 std::string_view generation_name(Generation generation);  // "preview" or "0731"
-
-// Which generation a checkpoint's bundled encoding/encoding_dsv4.py belongs to, from its text; nothing is executed.
-// config.json does not tell. Preview when neither sign is found.
-Generation detect_generation(std::string_view encoding_source);
 
 // "chat" or "thinking"; else `invalid_thinking_mode`.
 Result<ThinkingMode> parse_thinking_mode(std::string_view name);

@@ -162,8 +162,8 @@ class Reader {
       while (at_ < text_.size()) {
         auto c = static_cast<unsigned char>(text_[at_]);
         if (c == '"' || c == '\\' || c < 0x20) break;
-        Utf8Step step = utf8_step(text_, at_);
-        if (!step.valid) return bad("invalid UTF-8");
+        tokens::Utf8Step step = utf8_step(text_, at_);
+        if (step.kind != tokens::Utf8::kWellFormed) return bad("invalid UTF-8");
         at_ += step.length;
       }
       out.append(text_, start, at_ - start);

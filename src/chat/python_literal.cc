@@ -123,8 +123,8 @@ class Reader {
         HADAL_CHECK_OK(read_escape(out));
         continue;
       }
-      Utf8Step step = utf8_step(text_, at_);
-      if (!step.valid) return bad("invalid UTF-8");
+      tokens::Utf8Step step = utf8_step(text_, at_);
+      if (step.kind != tokens::Utf8::kWellFormed) return bad("invalid UTF-8");
       out += text_.substr(at_, step.length);
       at_ += step.length;
     }

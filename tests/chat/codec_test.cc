@@ -146,20 +146,6 @@ TEST(Render, ContextPlusRestIsTheWhole) {
   }
 }
 
-TEST(Generation, DetectsFromTheBundledEncoder) {
-  EXPECT_EQ(detect_generation("REASONING_EFFORT_MAX = (\n"), Generation::kPreview);
-  EXPECT_EQ(detect_generation("x = 1\nREASONING_EFFORT_PROMPTS = {}\nDEFAULT_REASONING_EFFORT = \"low\"\n"),
-            Generation::k0731);
-  EXPECT_EQ(detect_generation("REASONING_EFFORT_PROMPTS: dict = {}\nDEFAULT_REASONING_EFFORT: str = 'low'"),
-            Generation::k0731);
-  EXPECT_EQ(detect_generation("REASONING_EFFORT_PROMPTS = {}\nDEFAULT_REASONING_EFFORT = \"high\"\n"),
-            Generation::kPreview);
-  EXPECT_EQ(detect_generation("  REASONING_EFFORT_PROMPTS = {}\n  DEFAULT_REASONING_EFFORT = \"low\"\n"),
-            Generation::kPreview);
-  EXPECT_EQ(detect_generation("REASONING_EFFORT_PROMPTS"), Generation::kPreview);
-  EXPECT_EQ(detect_generation(""), Generation::kPreview);
-}
-
 TEST(Generation, OverrideNames) {
   EXPECT_EQ(parse_generation("preview").value(), Generation::kPreview);
   EXPECT_EQ(parse_generation("0731").value(), Generation::k0731);
