@@ -128,7 +128,7 @@ build clang
 suite clang fast
 check "clang-tidy" tools/lint
 if python3 -c 'import torch' 2>/dev/null; then
-  check "nano, Python" python3 -m unittest discover -s nano -p 'test_*.py'
+  check "nano, Python" python3 -m unittest discover -s tests/nano
 else
   skip "nano, Python" "PyTorch is not installed"
 fi
