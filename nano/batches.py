@@ -43,7 +43,7 @@ class Stream:
         elif kind == "brief_calls":
             d = dialogues.tool_document(s, r.randint(min(300, length), length), tok.count, brief=True)
         elif kind in ("easy_drill", "drill", "full_drill"):
-            d = dialogues.drill_document(s, length, tok.count, kind != "full_drill", 0.9 if kind == "easy_drill" else 0.15)
+            d = dialogues.drill_document(s, length, tok.count, kind != "full_drill", 0.9 if kind == "easy_drill" else 0.25)
         elif kind == "talk":
             d = dialogues.talk_document(s)
         else:

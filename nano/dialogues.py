@@ -187,7 +187,7 @@ def render(exchanges, mode, system="", declared=(), brief=False):
 
 
 def pick_mode(r):
-    return r.choices(MODES, [0.74, 0.20, 0.06])[0]
+    return r.choices(MODES, [0.82, 0.14, 0.04])[0]
 
 
 def tool_document(s, room, count_tokens, brief=False, count=None, invented=None, mode=None):
@@ -207,7 +207,7 @@ def tool_document(s, room, count_tokens, brief=False, count=None, invented=None,
             e = loop(s, by_kind)
         elif x > 0.97:
             e = small_talk(s)
-        elif x > 0.92:
+        elif x > 0.95:
             e = refusal(s, tools)
         if e is None:
             if not queue:

@@ -6,13 +6,10 @@ import dialogues as D
 from tools import known_tool, wrap
 
 RELATIONS = ["code", "color", "number", "key", "city", "owner", "password", "price", "name", "port", "address", "date", "weight", "label", "address", "id", "team", "room", "length", "status"]
-STATE = (["The {r} of {k} is {v}.", "The {r} of {k} is {v}.", "{k} has the {r} {v}.", "Note that the {r} of {k} is {v}.", "The {r} for {k} is {v}.", "For {k} the {r} is {v}.", "Remember: the {r} of {k} is {v}.", "We set the {r} of {k} to {v}.",
-          "As of today, the {r} of {k} is {v}."],
-         ["The {r} given to {k} is {v}.", "They say that the {r} of {k} is {v}.", "In the end the {r} of {k} became {v}."])
-ASK = (["What is the {r} of {k}?", "What is the {r} of {k}?", "Tell me the {r} of {k}.", "Which {r} does {k} have?", "What {r} does {k} have?", "Find the {r} of {k}.", "Give me the {r} of {k}.", "Do you know the {r} of {k}?", "What does the text say about the {r} of {k}?"],
-       ["I need the {r} of {k}.", "Can you find the {r} of {k}?", "Look up the {r} of {k}."])
-LEAD = (["", "", "", "Here is a text.\n\n", "Read this text:\n\n", "Document:\n\n", "Answer from this document.\n\n", "The text:\n\n", "Notes:\n\n"], ["Consider these pages:\n\n", "Log book:\n\n"])
-TAIL = (["\n\n", "\n\n", "\n\n", "\n\nQuestion: ", "\n\nNow answer: ", "\n", "\n\nFrom the document above: "], ["\n\nMy question: ", "\n\nTell me: "])
+STATE = (["The {r} of {k} is {v}."] * 5 + ["{k} has the {r} {v}.", "Note that the {r} of {k} is {v}.", "The {r} for {k} is {v}.", "Remember: the {r} of {k} is {v}."], ["The {r} of {k} is {v}.", "We know that the {r} of {k} is {v}."])
+ASK = (["What is the {r} of {k}?"] * 4 + ["Tell me the {r} of {k}.", "Find the {r} of {k}.", "Do you know the {r} of {k}?"], ["Give me the {r} of {k}.", "Can you find the {r} of {k}?"])
+LEAD = (["", "", "", "", "Here is a text.\n\n", "Read this text:\n\n", "Document:\n\n"], ["", "Text:\n\n"])
+TAIL = (["\n\n", "\n\n", "\n\n", "\n\nQuestion: ", "\n"], ["\n\n", "\n\nNow answer: "])
 
 
 class Facts:
@@ -26,7 +23,7 @@ class Facts:
         s, w, r = self.s, self.s.words, self.s.r
         while True:
             x = r.random()
-            k = w.name() if x < 0.5 or self.style else w.person() if x < 0.65 else f"the {w.noun()}" if x < 0.75 else f"the {w.adjective()} {w.noun()}" if x < 0.9 else f"the {w.invented()} {w.noun()}"
+            k = w.name() if x < 0.6 or self.style else w.person() if x < 0.75 else f"the {w.noun()}" if x < 0.82 else f"the {w.adjective()} {w.noun()}" if x < 0.88 else f"the {w.invented().capitalize()} {w.noun()}"
             if k not in self.seen:
                 break
         self.seen.add(k)

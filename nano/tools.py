@@ -33,10 +33,7 @@ class Source:
         return self.r.choice(held if self.new_phrases else trained)
 
 
-WRAP = (["{B}.", "{B}.", "{B}.", "{B}", "Please {b}.", "Can you {b}?", "Could you {b}?", "{B}, please.", "I want you to {b}.", "I need you to {b}.",
-         "Hey, {b}.", "Next, {b}.", "Now {b}.", "{B} for me.", "You should {b}.", "Help me: {b}.", "Let us {b}.", "First {b}.", "Then {b}.", "{B} now.", "You can {b}.", "May I ask you to {b}?", "Start: {b}.", "We must {b}.", "Just {b}.", "Hello, {b}.",
-         "Do this: {b}.", "Quickly {b}.", "Try to {b}.", "My wish: {b}."],
-        ["Would you {b}?", "Go ahead and {b}.", "Be so kind and {b}.", "Your task: {b}.", "I would like you to {b}.", "Time to {b}."])
+WRAP = (["{B}.", "{B}.", "{B}.", "{B}.", "Please {b}.", "Can you {b}?", "{B}, please.", "I want you to {b}.", "Now {b}."], ["Could you {b}?", "{B} now.", "I need you to {b}."])
 
 
 def wrap(s, base):
@@ -74,10 +71,10 @@ def known_tool(s, kind):
     for role, names, typ, optional in spec:
         if optional and r.random() < 0.5:
             continue
-        roles[role] = r.choice(names)
+        roles[role] = names[0] if r.random() < 0.6 else r.choice(names)
         d = r.choice(["", "", f"The {role}", f"{role.capitalize()} to use", f"the {roles[role].replace('_', ' ')}"])
         params.append((roles[role], typ, d, not optional))
-    name = kind if r.random() < 0.65 else r.choice(others)
+    name = kind if r.random() < 0.8 else r.choice(others)
     return Tool(name, r.choice(descriptions), params, kind, roles=roles)
 
 
@@ -104,37 +101,33 @@ def known_request(s, tool):
     role = {}
     if kind == "read_file":
         p, res = w.path(), result_text(s, r.choice([1, 1, 1, 2]))
-        text = wrap(s, s.pick(["read {}", "read {}", "open {}", "show me the file {}", "print the contents of {}", "show {}", "read the file {}", "display {}", "get the text of {}", "see what {} says", "view {}", "print {}", "let me see {}", "tell me what is written in {}", "return the text of the file {}"],
-                              ["look into {}", "give me what is in {}", "fetch the contents of {}", "load the file {}"]).format(p))
+        text = wrap(s, s.pick(["read {}", "read {}", "open {}", "show me the file {}", "print the contents of {}", "read the file {}"], ["show me {}", "print the file {}", "open the file {}"]).format(p))
         if not s.new_phrases and r.random() < 0.15:
             text = f"What does {p} say?"
         role, final = {"path": p}, f"{p} says: {res}"
     elif kind == "write_file":
         p, t = w.path(), w.text(1, 6) if r.random() < 0.8 else w.sentence()
-        text = wrap(s, s.pick(["write {t} to {p}", "create {p} with the text {t}", "save {t} in {p}", "put {t} into {p}", "store the text {t} as {p}", "write a file {p} that says {t}", "write the line {t} into the file {p}", "set the content of {p} to {t}", "in {p}, write {t}", "add a file {p} with {t}", "keep {t} in {p}", "{p} should say {t}: write it"],
-                              ["make a file {p} containing {t}", "note {t} down in {p}", "fill {p} with {t}", "let {p} hold the text {t}"]).format(p=p, t=quote(s, t)))
+        text = wrap(s, s.pick(["write {t} to {p}", "write {t} to {p}", "create {p} with the text {t}", "save {t} in {p}", "put {t} into {p}", "write the text {t} to the file {p}"], ["write the text {t} to {p}", "save {t} to {p}", "create the file {p} with {t}"]).format(p=p, t=quote(s, t)))
         role, res, final = {"path": p, "content": t}, "ok", f"I wrote {p}."
     elif kind == "edit_file":
         p, a, b = w.path(), w.text(1, 3), w.text(1, 3)
-        text = wrap(s, s.pick(["replace {a} with {b} in {p}", "in {p}, change {a} to {b}", "edit {p}: {a} becomes {b}", "replace {a} by {b} in the file {p}", "change {a} into {b} in {p}", "put {b} in place of {a} in {p}", "{a} must become {b} in {p}, edit it", "in {p} replace {a} with {b}"],
-                              ["swap {a} for {b} in {p}", "in the file {p} turn {a} into {b}", "let {p} say {b} where it says {a}"]).format(p=p, a=quote(s, a), b=quote(s, b)))
+        text = wrap(s, s.pick(["replace {a} with {b} in {p}", "change {a} to {b} in {p}", "replace {a} by {b} in the file {p}"], ["replace {a} with {b} in the file {p}", "change {a} into {b} in {p}"]).format(p=p, a=quote(s, a), b=quote(s, b)))
         role, res, final = {"path": p, "old": a, "new": b}, "ok", f"I changed {p}."
     elif kind == "list_dir":
         d, fs = w.folder(), [w.name() + "." + r.choice(["txt", "md", "py", "json", "log", "csv"]) for _ in range(r.randint(1, 4))]
-        base = s.pick(["list {}", "list the directory {}", "show the files in {}", "see what is in the directory {}", "show the directory {}", "list the files of {}", "list all files in {}", "show what {} contains", "give me the file names in {}", "print the directory {}", "look at the directory {}", "which files are in {}, list them"],
-                      ["tell me which files {} has", "enumerate the directory {}", "check what files are under {}"]).format(d)
+        base = s.pick(["list {}", "list the directory {}", "show the files in {}", "show the directory {}", "list the files of {}"], ["list the files in {}", "show me the directory {}"]).format(d)
         role = {"path": d}
         if "recursive" in tool.roles and r.random() < 0.5:
-            base, role["recursive"] = base + s.pick([" recursively", " with all subdirectories"], [" and everything below it, recursively"]), True
+            base, role["recursive"] = base + " recursively", True
         text, res = wrap(s, base), "\n".join(fs)
         final = f"{d} has {len(fs)} file{'s' if len(fs) > 1 else ''}: " + ", ".join(fs)
     elif kind == "run_shell":
         c, res = command(s), result_text(s)
-        base = s.pick(["run `{}`", "execute `{}`", "run the command `{}`", "run `{}` in the shell", "use the shell: `{}`", "run `{}` and tell me the output", "call `{}`", "type `{}` in the shell", "let the shell run `{}`", "use `{}`", "show the output of `{}`"], ["start the command `{}`", "do `{}` in a terminal", "launch `{}`"]).format(c)
+        base = s.pick(["run `{}`", "execute `{}`", "run the command `{}`", "use the shell: `{}`"], ["execute the command `{}`", "run `{}` in the shell"]).format(c)
         role = {"command": c}
         if "timeout" in tool.roles and r.random() < 0.5:
             k = r.randint(1, 600)
-            base, role["timeout"] = base + s.pick([f" with a timeout of {k} seconds", f", timeout {k}", f" and stop after {k} seconds", f", {k} seconds", f", wait {k} seconds"], [f" for {k} seconds at most"]), k
+            base, role["timeout"] = base + s.pick([f" with a timeout of {k} seconds", f", timeout {k}"], [f" with timeout {k}"]), k
         text, final = wrap(s, base), f"Output: {res}"
     elif kind == "search":
         q, k, res = w.text(1, 3), r.randint(1, 50), w.path()
@@ -142,17 +135,16 @@ def known_request(s, tool):
         q2 = quote(s, q) if r.random() < 0.5 else q
         if "limit" in tool.roles and r.random() < 0.7:
             role["limit"] = k
-            base = s.pick(["search for {q}, at most {k} results", "find {q} in the files, {k} results", "search the files for {q} with limit {k}", "look for {q}, limit {k}", "search {q}, no more than {k} results", "find {k} results for {q}", "search for {q} and give me {k} results", "look for {q} in the files, {k} at most"],
-                          ["locate {q} in the files, up to {k} results", "hunt for {q}, {k} results are enough"])
+            base = s.pick(["search for {q}, at most {k} results", "find {q} in the files, {k} results", "search the files for {q} with limit {k}"], ["search for {q}, {k} results", "search for {q} with limit {k}"])
         else:
-            base = s.pick(["search for {q}", "find {q} in the files", "search the files for {q}", "look for {q} in all files", "search {q}", "see which file has {q}", "look up {q} in the files"], ["locate {q} in the files", "hunt for {q}"])
+            base = s.pick(["search for {q}", "find {q} in the files", "search the files for {q}"], ["search {q} in the files", "find {q}"])
         text, final = wrap(s, base.format(q=q2, k=k)), f"Found in {res}."
     elif kind == "calculator":
         e, res = expression(s)
         if r.random() < 0.5:
-            text = s.pick(["What is {}?", "How much is {}?", "{}?", "What is the value of {}?", "What is the result of {}?", "And {}?", "How much do you get for {}?"], ["{} is how much?", "What does {} give?"]).format(e)
+            text = s.pick(["What is {}?", "How much is {}?", "What is the value of {}?"], ["What is the result of {}?", "And how much is {}?"]).format(e)
         else:
-            text = wrap(s, s.pick(["calculate {}", "compute {}", "work out {}", "evaluate {}", "tell me what {} is", "give me the value of {}", "find {}"], ["figure out {}", "solve {}"]).format(e))
+            text = wrap(s, s.pick(["calculate {}", "compute {}", "work out {}", "evaluate {}"], ["calculate the value of {}", "compute the result of {}"]).format(e))
         role, final = {"expression": e}, f"{e} = {res}"
     else:
         res = f"{r.randint(0, 23):02d}:{r.randint(0, 59):02d}"
@@ -165,11 +157,11 @@ def known_request(s, tool):
 # ------------------------------------------------------------------ invented tools
 def join_name(r, parts):
     x = r.random()
-    if x < 0.62:
+    if x < 0.75:
         return "_".join(parts)
-    if x < 0.85:
+    if x < 0.95:
         return parts[0] + "".join(p.capitalize() for p in parts[1:])
-    return "-".join(parts) if x < 0.92 else "".join(parts)
+    return "-".join(parts)
 
 
 def invented_tool(s, avoid=()):
@@ -194,7 +186,7 @@ def invented_tool(s, avoid=()):
         seen.add(p.lower())
         typ = r.choices(["string", "integer", "boolean", "number"], [60, 18, 10, 12])[0]
         d = "" if r.random() < 0.5 else r.choice([f"The {' '.join(base)}", f"{base[-1].capitalize()} of the {noun}", f"{w.adjective().capitalize()} {w.noun()}", f"A {typ} value"])
-        params.append((p, typ, d, i == 0 or r.random() < 0.88))
+        params.append((p, typ, d, i == 0 or r.random() < 0.92))
     return Tool(name, description, params, "invented", verb, noun)
 
 
@@ -226,16 +218,12 @@ def plain(p):
     return "".join(" " + c.lower() if c.isupper() else c for c in p.replace("_", " ").replace("-", " ")).strip()
 
 
-PAIR = (["{p} {v}", "{p} {v}", "{p} {v}", "{p} = {v}", "{p} set to {v}", "{p}: {v}", "{p}={v}", "the {p} {v}", "{p} as {v}", "{p} being {v}", "{p} is {v}", "{p} -> {v}", "{p} to {v}", "{p} of {v}", "{p} must be {v}", "{p} := {v}", "{v} as {p}"],
-        ["{p} equal to {v}", "{p} at {v}", "{p} with {v}"])
-JOIN = ([" and ", ", ", ", ", "; ", ", and ", " along with ", " then ", " & ", " and also ", ", also "], [" plus ", " together with "])
-NAMED = (["use {t} with {a}", "call {t} with {a}", "run {t} with {a}", "use the {t} tool with {a}", "use {t}: {a}", "invoke {t} for {a}", "make a call to {t} using {a}", "run {t} using {a}", "call the tool {t} with {a}", "do {t} with {a}",
-          "apply {t} with {a}", "try {t}, {a}", "give {t} {a}", "let {t} work with {a}", "send {t} {a}", "set {a} and call {t}", "take {t} and pass {a}"],
-         ["fire off {t} with {a}", "execute {t} on {a}", "trigger {t}: {a}", "hand this to {t}: {a}"])
-NAMED_FREE = (["{t}: {a}", "With {a}, call {t}.", "I want {t} with {a}.", "{a}. Use {t}.", "Tool: {t}. Arguments: {a}.", "Please {t}, {a}.", "My arguments are {a}. The tool is {t}.", "{t} {a}", "{t}, {a}."], ["For {a} we need {t}.", "{t} is needed, {a}.", "Given {a}: start {t}."])
-DESCRIBED = (["{v} the {n} with {a}", "{v} a {n} with {a}", "{v} the {n}: {a}", "{v} the {n}, {a}", "{v} a {n}, {a}", "{v} the {n} using {a}", "{v} this {n} with {a}", "{v} the {n} for me with {a}", "with {a}, {v} the {n}", "{v} one {n} by {a}"],
-             ["{v} that {n} given {a}", "{v} some {n}, namely {a}", "{v} our {n} on {a}"])
-BARE = (["use {t}", "call {t}", "run {t}", "run the tool {t}", "invoke {t}"], ["trigger {t}", "start {t}", "fire off {t}"])
+PAIR = (["{p} {v}", "{p} {v}", "{p} = {v}", "{p}: {v}", "{p} set to {v}", "{p} as {v}", "the {p} {v}"], ["{p} equal to {v}", "{p} is {v}"])
+JOIN = ([" and ", ", ", ", and "], ["; "])
+NAMED = (["use {t} with {a}", "call {t} with {a}", "run {t} with {a}", "use the {t} tool with {a}", "use {t}: {a}", "call the tool {t} with {a}", "invoke {t} with {a}"], ["apply {t} with {a}", "execute {t} with {a}", "run the {t} tool with {a}"])
+NAMED_FREE = (["{t}: {a}", "I want {t} with {a}.", "Tool: {t}. Arguments: {a}."], ["I need {t} with {a}.", "Tool {t}: {a}"])
+DESCRIBED = (["{v} the {n} with {a}", "{v} a {n} with {a}", "{v} the {n}: {a}"], ["{v} one {n} with {a}", "{v} this {n}: {a}"])
+BARE = (["use {t}", "call {t}", "run {t}", "run the tool {t}"], ["invoke {t}", "execute {t}"])
 SIMPLE_PAIR, SIMPLE_NAMED = ["{p} {v}", "{p} = {v}", "{p}: {v}"], ["Use {t} with {a}.", "Call {t} with {a}.", "{t}: {a}"]
 
 
@@ -258,16 +246,16 @@ def invented_request(s, tool, rivals=()):
     for p, typ in given:
         v, spelled, quoted = argument(s, typ)
         args.append((p, v))
-        label = p if r.random() < 0.88 else plain(p)
+        label = p if r.random() < 0.95 else plain(p)
         parts.append(s.pick(*PAIR).format(p=label, v=quote(s, spelled) if quoted and r.random() < 0.85 or (typ == "string" and r.random() < 0.2) else spelled))
-    if r.random() < 0.06:
+    if r.random() < 0.03:
         r.shuffle(parts)
     sep = s.pick(*JOIN)
     a = (", ".join(parts[:-1]) + sep + parts[-1]) if len(parts) > 1 else "".join(parts)
     clear = all((o.verb, o.noun) != (tool.verb, tool.noun) for o in rivals)
     if not parts:
         text = wrap(s, s.pick(*BARE).format(t=tool.name) if not clear or r.random() < 0.6 else f"{tool.verb} the {tool.noun}")
-    elif clear and r.random() < 0.3:
+    elif clear and r.random() < 0.15:
         if len(parts) == 1 and given[0][1] == "string" and r.random() < 0.35:
             v = args[0][1]
             text = wrap(s, s.pick(["{v} the {n} {a}", "{v} {n} {a}"], ["{v} our {n} {a}"]).format(v=tool.verb, n=tool.noun, a=quote(s, v) if " " in v else v))
