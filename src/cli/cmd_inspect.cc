@@ -6,6 +6,7 @@
 #include <cstdio>
 #include <map>
 #include <nlohmann/json.hpp>
+#include <numeric>
 #include <string>
 #include <vector>
 
@@ -239,6 +240,8 @@ void print_model(const Checkpoint& checkpoint, const Totals& totals) {
   const ModelConfig& c = checkpoint.config();
   std::map<AttentionKind, std::vector<std::int64_t>> kinds;
   for (std::int64_t l = 0; l < c.num_hidden_layers; ++l) kinds[c.kind(l)].push_back(l);
+  std::vector<std::int64_t> hashed(static_cast<std::size_t>(c.num_hash_layers));
+  std::iota(hashed.begin(), hashed.end(), 0);
   fmt::print("{}\n", checkpoint.directory());
   fmt::print("  model         DeepSeek-V4, {} layers, width {} in {} residual streams, vocabulary {}, context {}\n",
              c.num_hidden_layers, c.hidden_size, c.hc_mult, c.vocab_size, c.max_position_embeddings);
@@ -261,7 +264,8 @@ void print_model(const Checkpoint& checkpoint, const Totals& totals) {
       "  experts       {} routed of width {}, {} per token scaled by {}, 1 shared; SwiGLU clamp {}; hash routing in {} "
       "layers\n",
       c.n_routed_experts, c.moe_intermediate_size, c.num_experts_per_tok, c.routed_scaling_factor,
-      c.swiglu_limit > 0 ? fmt::format("{}", c.swiglu_limit) : "none", c.num_hash_layers);
+      c.swiglu_limit > 0 ? fmt::format("{}", c.swiglu_limit) : "none",
+      hashed.empty() ? "no layer" : fmt::format("layer{} {}", hashed.size() == 1 ? "" : "s", layer_list(hashed)));
   fmt::print("  MTP           {}\n", checkpoint.has_mtp() ? "one-step block" : "none");
   if (c.has_dspark)
     fmt::print("  DSpark draft  {} blocks, {} tensors: recognised, not run; the model runs without it\n",

@@ -28,7 +28,7 @@ Result<std::map<std::string, std::string>> read_index(const FileSet& files) {
   const std::string text = HADAL_TRY(files.read_text(kIndexFile, kMaxIndexBytes));
   std::map<std::string, std::string> map;
   auto walk = [&]() -> simdjson::error_code {
-    static thread_local od::parser parser(kMaxIndexBytes);
+    od::parser parser(kMaxIndexBytes);
     simdjson::padded_string padded(text);
     od::document document;
     if (auto e = parser.iterate(padded).get(document)) return e;
@@ -121,12 +121,7 @@ Status Checkpoint::read_shards() {
   std::set<std::string> files;
   if (indexed) {
     index = HADAL_TRY(read_index(files_));
-    for (const auto& [name, file] : index) {
-      if (file.empty() || file.find('/') != std::string::npos)  // a shard lies beside its index, nowhere else
-        return fail(ErrorCode::kBadInput, "{}: '{}' is not the name of a file in this directory; fetch the index again",
-                    files_.path_of(kIndexFile), display_name(file));
-      files.insert(file);
-    }
+    for (const auto& [name, file] : index) files.insert(file);
   } else if (files_.contains(kSingleFile)) {
     files.insert(std::string(kSingleFile));
   } else {

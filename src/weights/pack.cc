@@ -38,25 +38,37 @@ TileRows rows_of(const StoredMatrix& m, std::int64_t tile) {
   return {m.first_row + tile * kTileRows, std::min(kTileRows, m.rows - tile * kTileRows)};
 }
 
+// Eight columns of one row, two codes a byte, to four bytes: byte b holds column b low and column 4+b high.
+void regroup_fp4(const std::byte* in, std::byte* out) {
+  std::uint8_t i[4], o[4];
+  std::memcpy(i, in, 4);
+  o[0] = static_cast<std::uint8_t>((i[0] & 0x0F) | i[2] << 4);
+  o[1] = static_cast<std::uint8_t>(i[0] >> 4 | (i[2] & 0xF0));
+  o[2] = static_cast<std::uint8_t>((i[1] & 0x0F) | i[3] << 4);
+  o[3] = static_cast<std::uint8_t>(i[1] >> 4 | (i[3] & 0xF0));
+  std::memcpy(out, o, 4);
+}
+
 std::optional<PackFault> pack_fp4(const StoredMatrix& m, TileRows rows, std::byte* out) {
+  constexpr std::int64_t kBlockBytes = kFp4Block / 2;
   const std::int64_t blocks = ceil_div(m.cols, kFp4Block), row_bytes = m.cols / 2;
   for (std::int64_t block = 0; block < blocks; ++block, out += kFp4TileBytes) {
-    std::memset(out, 0, 256);
-    std::memset(out + 256, 127, 16);  // rows of padding: zeros times 2^0
-    const std::int64_t bytes = std::min<std::int64_t>(kFp4Block / 2, row_bytes - block * kFp4Block / 2);
+    if (rows.count < kTileRows) {
+      std::memset(out, 0, 256);
+      std::memset(out + 256, 127, kTileRows);  // rows of padding: zeros times 2^0
+    }
+    const std::int64_t bytes = std::min(kBlockBytes, row_bytes - block * kBlockBytes);
     for (std::int64_t r = 0; r < rows.count; ++r) {
-      const std::byte* in = m.data.data() + (rows.first + r) * row_bytes + block * kFp4Block / 2;
+      const std::byte* in = m.data.data() + (rows.first + r) * row_bytes + block * kBlockBytes;
+      std::byte padded[kBlockBytes] = {};
+      if (bytes < kBlockBytes) {
+        std::memcpy(padded, in, static_cast<std::size_t>(bytes));
+        in = padded;
+      }
+      for (std::int64_t g = 0; g < 4; ++g) regroup_fp4(in + 4 * g, out + 64 * g + 4 * r);
       const auto scale = load<std::uint8_t>(m.scales.data(), (rows.first + r) * blocks + block);
       if (scale == kE8m0Nan) return PackFault{true, rows.first + r, block * kFp4Block};
       out[256 + r] = static_cast<std::byte>(scale);
-      for (std::int64_t j = 0; j < bytes; ++j) {
-        // Column c = 8g + 4h + b goes to nibble h of byte b of group g.
-        for (std::int64_t c : {2 * j, 2 * j + 1}) {
-          const auto code = static_cast<unsigned>(in[j]) >> (c % 2 * 4) & 15u;
-          std::byte& target = out[c / 8 * 64 + r * 4 + c % 4];
-          target |= static_cast<std::byte>(code << (c / 4 % 2 * 4));
-        }
-      }
     }
   }
   return std::nullopt;
@@ -64,18 +76,20 @@ std::optional<PackFault> pack_fp4(const StoredMatrix& m, TileRows rows, std::byt
 
 std::optional<PackFault> pack_fp8(const StoredMatrix& m, TileRows rows, std::byte* out, float* scales,
                                   std::int64_t run_bytes) {
-  std::memset(out, 0, static_cast<std::size_t>(run_bytes));
   for (std::int64_t b = 0; b < ceil_div(m.cols, kScaleColumns); ++b) {
     scales[b] = fp8_scale(m, rows.first, b);
     if (!std::isfinite(scales[b])) return PackFault{true, rows.first, b * kScaleColumns};
   }
+  if (rows.count < kTileRows || m.cols % kColumnPad != 0) std::memset(out, 0, static_cast<std::size_t>(run_bytes));
   for (std::int64_t r = 0; r < rows.count; ++r) {
     const std::byte* in = m.data.data() + (rows.first + r) * m.cols;
-    std::byte* lane = out + r / 4 * 16 + r % 4 * 2;
-    for (std::int64_t c = 0; c < m.cols; ++c) {
+    bool nan = false;
+    for (std::int64_t c = 0; c < m.cols; ++c) nan |= e4m3_is_nan(static_cast<std::uint8_t>(in[c]));
+    for (std::int64_t c = 0; nan && c < m.cols; ++c)
       if (e4m3_is_nan(static_cast<std::uint8_t>(in[c]))) return PackFault{false, rows.first + r, c};
-      lane[c / 4 * 64 + c % 4 / 2 * 8 + c % 2] = in[c];
-    }
+    std::byte* lane = out + r / 4 * 16 + r % 4 * 2;
+    for (std::int64_t c = 0; c + 1 < m.cols; c += 2) std::memcpy(lane + c / 4 * 64 + c % 4 / 2 * 8, in + c, 2);
+    if (m.cols % 2 != 0) lane[(m.cols - 1) / 4 * 64 + (m.cols - 1) % 4 / 2 * 8] = in[m.cols - 1];
   }
   return std::nullopt;
 }
@@ -101,9 +115,24 @@ std::optional<float> plain_value(const StoredMatrix& m, std::int64_t r, std::int
   return v;
 }
 
-std::optional<PackFault> pack_plain(const StoredMatrix& m, TileRows rows, Encoding encoding, std::byte* out,
-                                    std::int64_t run_bytes) {
-  std::memset(out, 0, static_cast<std::size_t>(run_bytes));
+// BF16 and F32 as they are, element by element into their lanes.
+template <class T>
+std::optional<PackFault> pack_same(const StoredMatrix& m, TileRows rows, std::byte* out) {
+  constexpr std::int64_t kPerDword = 4 / static_cast<std::int64_t>(sizeof(T));  // columns of one row side by side
+  for (std::int64_t r = 0; r < rows.count; ++r) {
+    const std::byte* in = m.data.data() + static_cast<std::size_t>((rows.first + r) * m.cols) * sizeof(T);
+    for (std::int64_t c = 0; c < m.cols; ++c) {
+      const T v = load<T>(in, c);
+      constexpr T kExponent = sizeof(T) == 2 ? T{0x7F80} : static_cast<T>(0x7F800000);  // all ones: infinity or NaN
+      if ((v & kExponent) == kExponent) return PackFault{false, rows.first + r, c};
+      std::memcpy(out + c / kPerDword * 64 + r * 4 + c % kPerDword * static_cast<std::int64_t>(sizeof(T)), &v,
+                  sizeof(T));
+    }
+  }
+  return std::nullopt;
+}
+
+std::optional<PackFault> pack_converted(const StoredMatrix& m, TileRows rows, Encoding encoding, std::byte* out) {
   for (std::int64_t r = 0; r < rows.count; ++r)
     for (std::int64_t c = 0; c < m.cols; ++c) {
       const auto v = plain_value(m, rows.first + r, c);
@@ -116,6 +145,14 @@ std::optional<PackFault> pack_plain(const StoredMatrix& m, TileRows rows, Encodi
       }
     }
   return std::nullopt;
+}
+
+std::optional<PackFault> pack_plain(const StoredMatrix& m, TileRows rows, Encoding encoding, std::byte* out,
+                                    std::int64_t run_bytes) {
+  if (rows.count < kTileRows || m.cols % kColumnPad != 0) std::memset(out, 0, static_cast<std::size_t>(run_bytes));
+  if (m.dtype == DType::kBF16 && encoding == Encoding::kBf16) return pack_same<std::uint16_t>(m, rows, out);
+  if (m.dtype == DType::kF32 && encoding == Encoding::kF32) return pack_same<std::uint32_t>(m, rows, out);
+  return pack_converted(m, rows, encoding, out);
 }
 
 // Some 16-row tile crosses from one scale block into the next.

@@ -69,6 +69,7 @@ class PackSizes : public testing::TestWithParam<std::pair<int, int>> {};
 TEST_P(PackSizes, UnpackGivesStoredValues) {
   const auto [rows, cols] = GetParam();
   for (DType dtype : {DType::kI8, DType::kE4M3}) {
+    if (dtype == DType::kI8 && cols % 2 != 0) continue;  // two codes a byte
     const Buffers b = random_matrix(dtype, rows, cols, 5);
     const Packed p = pack(b.matrix);
     EXPECT_EQ(p.view.encoding, dtype == DType::kI8 ? Encoding::kFp4 : Encoding::kFp8);
@@ -82,7 +83,8 @@ TEST_P(PackSizes, UnpackGivesStoredValues) {
 
 INSTANTIATE_TEST_SUITE_P(Sizes, PackSizes,
                          testing::Values(std::pair{16, 32}, std::pair{1, 2}, std::pair{17, 34}, std::pair{128, 128},
-                                         std::pair{130, 258}, std::pair{96, 80}, std::pair{300, 96}));
+                                         std::pair{130, 258}, std::pair{96, 80}, std::pair{300, 96}, std::pair{33, 35},
+                                         std::pair{16, 129}));
 
 // The layout itself, spelled out byte by byte for one tile as packed_matrix.h describes it.
 TEST(Pack, Fp4TileLayout) {
