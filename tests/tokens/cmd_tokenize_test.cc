@@ -1,8 +1,11 @@
 // hadal tokenize as a program: lines in, lines out, exit status.
 #include <gtest/gtest.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
+#include <algorithm>
 #include <cstdio>
+#include <nlohmann/json.hpp>
 
 #include "tokens/samples.h"
 

@@ -3,6 +3,7 @@
 
 #include <filesystem>
 #include <map>
+#include <nlohmann/json.hpp>
 
 #include "tokens/samples.h"
 
@@ -11,7 +12,12 @@ namespace {
 
 using test::numbers;
 using test::official;
-using test::to_ids;
+
+std::vector<TokenId> to_ids(const nlohmann::json& list) {
+  std::vector<TokenId> ids;
+  for (const auto& id : list) ids.push_back(TokenId{id.get<std::int32_t>()});
+  return ids;
+}
 
 nlohmann::json cases(const std::string& file) {
   return nlohmann::json::parse(test::read_text(test::golden_path("tokenizer/" + file))).at("cases");

@@ -1,4 +1,4 @@
-// What the tokenizer tests share: the two tokenizers, JSON files, random text.
+// What the tokenizer tests share: the two tokenizers, files, random text.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -6,7 +6,6 @@
 #include <cstdint>
 #include <fstream>
 #include <memory>
-#include <nlohmann/json.hpp>
 #include <random>
 #include <sstream>
 #include <string>
@@ -45,12 +44,6 @@ inline const Tokenizer* official() {
 
 #define HADAL_NEEDS_OFFICIAL() \
   if (::hadal::test::official() == nullptr) GTEST_SKIP() << "HADAL_GOLDEN is not set: no official tokenizer.json"
-
-inline std::vector<TokenId> to_ids(const nlohmann::json& list) {
-  std::vector<TokenId> ids;
-  for (const auto& id : list) ids.push_back(TokenId{id.get<std::int32_t>()});
-  return ids;
-}
 
 inline std::vector<std::int32_t> numbers(const std::vector<TokenId>& ids) {
   std::vector<std::int32_t> out;

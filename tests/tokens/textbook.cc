@@ -1,5 +1,8 @@
 #include "tokens/textbook.h"
 
+#include <functional>
+#include <nlohmann/json.hpp>
+
 #include "tokens/char_class.h"
 #include "tokens/samples.h"
 

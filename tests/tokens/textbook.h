@@ -3,9 +3,8 @@
 // of character classes.
 #pragma once
 
-#include <functional>
 #include <map>
-#include <nlohmann/json.hpp>
+#include <nlohmann/json_fwd.hpp>
 #include <string>
 #include <utility>
 #include <vector>
