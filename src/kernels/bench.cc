@@ -46,7 +46,8 @@ struct Lane {
   }
 };
 
-// Best rates over some rounds of a unit of work and its yardstick, alternating, each thread on its own CPU clock.
+// Best rates over some rounds of a unit of work and its yardstick, alternating, each thread on its own CPU clock. A unit is
+// a few milliseconds, so that on a busy machine some rounds run without being interrupted.
 struct Rates { double work, limit; };
 template <class Work, class Limit>
 Rates alternate(int threads, int rounds, Work work, Limit limit) {
@@ -128,7 +129,7 @@ class Bench {
     const std::int64_t bytes = matrix(encoding, *lanes_[0], 0).bytes();
     const std::int64_t count = slow ? 1 : kStream / bytes;
     Rates r = alternate(
-        threads_, slow ? 1 : 8,
+        threads_, slow ? 1 : 12,
         [&](int i) {
           std::vector<float> y(kRows);
           for (std::int64_t m = 0; m < count; ++m) {
@@ -150,10 +151,10 @@ class Bench {
     if (stopped_) return;
     const Packed x = pack(kind, tokens);
     const std::int64_t bytes = matrix(encoding, *lanes_[0], 0).bytes();
-    const std::int64_t count = slow ? 1 : std::max<std::int64_t>(1, kStream / bytes / (tokens > 8 ? 8 : 2));
+    const std::int64_t count = slow ? 1 : std::max<std::int64_t>(1, tokens > 8 ? 1 : kStream / bytes / 4);
     const std::int64_t tiles = slow ? 1 : kRows / 16;
     Rates r = alternate(
-        threads_, slow ? 1 : 6,
+        threads_, slow ? 1 : 16,
         [&](int i) {
           std::vector<float> y(static_cast<std::size_t>(tokens * kRows));
           for (std::int64_t m = 0; m < count; ++m)
@@ -182,7 +183,7 @@ class Bench {
       list.push_back(rows_data.data() + static_cast<std::int64_t>(scramble(static_cast<std::uint64_t>(i + 1)) % 20000) * shape.packed_bytes());
     const auto q = numbers(heads * 512, 3);
     Rates r = alternate(
-        threads_, slow ? 1 : 6,
+        threads_, slow ? 1 : 16,
         [&](int) {
           HugeBuffer scratch(set_->attend_scratch_bytes(shape, heads));
           std::vector<float> out(static_cast<std::size_t>(heads * 514));
@@ -190,7 +191,7 @@ class Bench {
           std::memset(scratch.data(), 0, static_cast<std::size_t>(set_->attend_scratch_bytes(shape, heads)));
           AttendArgs args{shape, heads, q.data(), list.data(), count, 0.044194174f, out.data(), out.data() + heads,
                           out.data() + 2 * heads, scratch.data()};
-          const int loops = slow ? 1 : 30;
+          const int loops = slow ? 1 : 5;
           for (int j = 0; j < loops; ++j) set_->attend_packed(args);
           return 4.0 * heads * count * 512 * loops;
         },
@@ -213,11 +214,11 @@ class Bench {
     std::vector<float> q_scale(q.size() / 32);
     set_->encode_index_query(q.data(), heads, dim, codes.data(), q_scale.data());
     Rates r = alternate(
-        threads_, slow ? 1 : 6,
+        threads_, slow ? 1 : 16,
         [&](int) {
           std::vector<float> scores(static_cast<std::size_t>(tiles * 16));
           IndexArgs args{heads, dim, codes.data(), q_scale.data(), weight.data(), keys.data(), tiles, scores.data(), nullptr};
-          const int loops = slow ? 1 : 10;
+          const int loops = slow ? 1 : 3;
           for (int j = 0; j < loops; ++j) set_->index_scores_packed(args);
           return 2.0 * heads * dim * 16.0 * static_cast<double>(tiles) * loops;
         },

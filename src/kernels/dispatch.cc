@@ -2,8 +2,10 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <string>
 
 #include "kernels/families.h"
+#include "kernels/self_check.h"
 
 namespace hadal {
 namespace {
@@ -40,7 +42,8 @@ struct Tables {
   Tables() {
     add(scalar, "scalar", kScalar);
     if (has_avx2()) add(avx2, "avx2", kAvx2);
-    if (has_avx512()) add(avx512, "avx512", kAvx512);
+    // A processor whose dot product rounds otherwise would break "same bits": it gets the AVX2 set.
+    if (has_avx512() && bf16_dot_is_two_fmas()) add(avx512, "avx512", kAvx512);
   }
   template <std::size_t n>
   void add(KernelTable& table, const char* name, const Fill (&families)[n]) {
@@ -68,6 +71,18 @@ const KernelTable& choose() {
 }
 
 }  // namespace
+
+const char* kernel_sets_text() {
+  static const std::string text = [] {
+    std::string names;
+    const KernelTables& offered = tables().offered;
+    for (int i = 0; i < offered.count; ++i) names += std::string(i > 0 ? ", " : "") + offered.list[i]->name;
+    if (has_avx512() && offered.count == 2)
+      names += " (avx512 left out: this processor's bfloat16 dot product does not round as two fused multiply-adds)";
+    return names;
+  }();
+  return text.c_str();
+}
 
 KernelTables available_kernels() { return tables().offered; }
 

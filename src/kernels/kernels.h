@@ -13,7 +13,9 @@
 // Products y[r] = sum_k W[r,k] x[k]: columns in blocks (kFp4 32, others 128), block partials p combined in ascending
 // order by acc = fma(p, scale, acc), acc from 0; scale is 1 for kBf16 and kF32. Inside a block
 //   kF32, kBf16 activations  column pairs; pair q goes to chain q mod 2, odd column first, then even, each by fma (this is
-//                            what vdpbf16ps computes); p = c0+c1
+//                            what vdpbf16ps computes). A block of 128 has two halves of 64 columns with chains of their
+//                            own, so that fewer steps wait for one another:
+//                            p = c0+c1 (kFp4), p = (c0+c1) + (c2+c3) (others; a half beyond the last column counts 0)
 //   kInt8 activations        (kFp4 only) p = exact integer sum of (2*w)*x, as float; scale = row scale / 2 * token scale.
 //                            Row scales count as at least 2^-60 and at most 2^60 here, so that the product of scales is an
 //                            integer addition to the exponent.
@@ -152,5 +154,8 @@ const KernelTable& kernels();
 // The tables this machine can run, scalar first. For tests and `hadal bench`.
 struct KernelTables { const KernelTable* list[3]; int count; };
 KernelTables available_kernels();
+
+// Their names, and why one was left out, for people: "scalar, avx2, avx512".
+const char* kernel_sets_text();
 
 }  // namespace hadal

@@ -59,7 +59,7 @@ struct Fp4Columns {
               column(_mm256_srli_epi32(q, 12), _mm256_slli_epi32(q, 16))};
     out[3] = {column(_mm256_srli_epi32(q, 20), _mm256_slli_epi32(q, 8)), column(_mm256_srli_epi32(q, 28), q)};
   }
-  static __m256 sum(__m256 c, __m256 d) { return _mm256_add_ps(c, d); }
+  static __m256 made_good(__m256 sum) { return sum; }
   static __m256 scale(const PackedMatrix&, std::int64_t, std::int64_t, const std::byte* tail, int half) {
     __m128i bytes = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(tail + 8 * half));
     return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu8_epi32(bytes), 23));
@@ -86,10 +86,7 @@ struct Fp8Columns {
     out[0] = {widen(_mm256_castsi256_si128(even)), widen(_mm256_castsi256_si128(odd))};
     out[1] = {widen(_mm256_extracti128_si256(even, 1)), widen(_mm256_extracti128_si256(odd, 1))};
   }
-  static __m256 sum(__m256 c, __m256 d) {
-    __m256 p = _mm256_add_ps(c, d);
-    return X::kExact ? p : _mm256_mul_ps(p, _mm256_set1_ps(256));
-  }
+  static __m256 made_good(__m256 sum) { return X::kExact ? sum : _mm256_mul_ps(sum, _mm256_set1_ps(256)); }
   static __m256 scale(const PackedMatrix& w, std::int64_t tile, std::int64_t block, const std::byte*, int) {
     return _mm256_set1_ps(w.scales[tile * w.scale_blocks() + block]);
   }
@@ -104,7 +101,7 @@ struct Bf16Columns {
       out[i] = {low_half(v), high_half(v)};
     }
   }
-  static __m256 sum(__m256 c, __m256 d) { return _mm256_add_ps(c, d); }
+  static __m256 made_good(__m256 sum) { return sum; }
   static __m256 scale(const PackedMatrix&, std::int64_t, std::int64_t, const std::byte*, int) { return _mm256_set1_ps(1); }
 };
 
@@ -116,7 +113,7 @@ struct F32Columns {
     out[0] = {_mm256_loadu_ps(f), _mm256_loadu_ps(f + 16)};
     out[1] = {_mm256_loadu_ps(f + 32), _mm256_loadu_ps(f + 48)};
   }
-  static __m256 sum(__m256 c, __m256 d) { return _mm256_add_ps(c, d); }
+  static __m256 made_good(__m256 sum) { return sum; }
   static __m256 scale(const PackedMatrix&, std::int64_t, std::int64_t, const std::byte*, int) { return _mm256_set1_ps(1); }
 };
 
@@ -148,48 +145,73 @@ struct Job {
   std::int64_t rows() const { return w.rows - tile * kTileRows; }
 };
 
-// Tokens [first, first + sizeof...(T)), halves begin, begin+1, ... (H of them).
-template <template <class> class Decoder, class X, int H, int... T>
-void columns_tile(std::integer_sequence<int, T...>, const Job& job, int first, int begin) {
-  constexpr int n = sizeof...(T);
+// Accumulator A of a call is half-tile begin + A / n for its token A % n.
+//
+// The two chains of a run of columns. Indices are constants everywhere, so that accumulators stay in registers.
+template <class Columns, class X, int n, int... T, int... A>
+void chains(std::integer_sequence<int, T...>, std::integer_sequence<int, A...>, const Columns& columns, const std::byte* p,
+            const typename X::Word* x, std::int64_t m, int begin, int steps, __m256* sums) {
+  constexpr int kHalves = sizeof...(A) / n, q = Columns::kPairs;
+  __m256 c[] = {((void)A, _mm256_setzero_ps())...}, d[] = {((void)A, _mm256_setzero_ps())...};
+  const std::int64_t stride = X::kWords * m;
+  for (int i = 0; i < steps; ++i, p += Columns::kBytes, x += q * stride) {
+    for (int ahead = 0; ahead < Columns::kBytes; ahead += 64) prefetch(p + ahead);
+    Pair w[kHalves][q];
+    columns(p, begin, w[0]);
+    if constexpr (kHalves == 2) columns(p, begin + 1, w[1]);
+    {
+      const Pair v[] = {X::pair(x + T, m)...};
+      ((c[A] = step(c[A], w[A / n][0], v[A % n])), ...);
+    }
+    {
+      const Pair v[] = {X::pair(x + stride + T, m)...};
+      ((d[A] = step(d[A], w[A / n][1], v[A % n])), ...);
+    }
+    if constexpr (q == 4) {
+      const Pair v[] = {X::pair(x + 2 * stride + T, m)...};
+      ((c[A] = step(c[A], w[A / n][2], v[A % n])), ...);
+      const Pair u[] = {X::pair(x + 3 * stride + T, m)...};
+      ((d[A] = step(d[A], w[A / n][3], u[A % n])), ...);
+    }
+  }
+  ((sums[A] = _mm256_add_ps(c[A], d[A])), ...);
+}
+
+// Tokens [first, first + n), H halves from `begin`.
+template <template <class> class Decoder, class X, int H, int n, int... A>
+void columns_tile(std::integer_sequence<int, A...> all, const Job& job, int first, int begin) {
+  constexpr std::make_integer_sequence<int, n> tokens;
   using Columns = Decoder<X>;
+  constexpr int kColumns = 2 * Columns::kPairs;  // of a step
   const Columns columns;
   const std::int64_t m = job.m;
   const std::byte* p = job.run();
   const auto* x = reinterpret_cast<const typename X::Word*>(job.data) + first;
-  __m256 f[H * n] = {};
+  __m256 f[] = {((void)A, _mm256_setzero_ps())...};
   std::int64_t block = 0;
-  for (std::int64_t left = job.w.padded_cols(); left > 0; left -= Columns::kBlock, ++block, p += Columns::kTail) {
-    __m256 c[H * n] = {}, d[H * n] = {};
-    const int steps = static_cast<int>(left < Columns::kBlock ? left : Columns::kBlock) / (2 * Columns::kPairs);
-    for (int i = 0; i < steps; ++i, p += Columns::kBytes, x += Columns::kPairs * X::kWords * m) {
-      for (int ahead = 0; ahead < Columns::kBytes; ahead += 64) prefetch(p + ahead);
-      Pair w[H][Columns::kPairs];
-      for (int h = 0; h < H; ++h) columns(p, begin + h, w[h]);
-      (([&] {
-         for (int q = 0; q < Columns::kPairs; ++q) {
-           const Pair v = X::pair(x + q * X::kWords * m + T, m);
-           for (int h = 0; h < H; ++h) {
-             __m256& acc = q % 2 == 0 ? c[h * n + T] : d[h * n + T];
-             acc = step(acc, w[h][q], v);
-           }
-         }
-       }()),
-       ...);
+  for (std::int64_t left = job.w.padded_cols(); left > 0; left -= Columns::kBlock, ++block) {
+    const int width = static_cast<int>(left < Columns::kBlock ? left : Columns::kBlock);
+    const int half = Columns::kBlock == 32 || width < 64 ? width : 64;
+    __m256 sum[H * n];
+    chains<Columns, X, n>(tokens, all, columns, p, x, m, begin, half / kColumns, sum);
+    if constexpr (Columns::kBlock != 32) {
+      __m256 rest[H * n];
+      chains<Columns, X, n>(tokens, all, columns, p + half / kColumns * Columns::kBytes, x + half / 2 * X::kWords * m, m,
+                            begin, (width - half) / kColumns, rest);
+      ((sum[A] = _mm256_add_ps(sum[A], rest[A])), ...);
     }
-    for (int h = 0; h < H; ++h) {
-      const __m256 scale = Columns::scale(job.w, job.tile, block, p, begin + h);
-      ((f[h * n + T] = _mm256_fmadd_ps(Columns::sum(c[h * n + T], d[h * n + T]), scale, f[h * n + T])), ...);
-    }
+    p += width / kColumns * Columns::kBytes;
+    x += width / 2 * X::kWords * m;
+    const __m256 scale[] = {Columns::scale(job.w, job.tile, block, p, begin), Columns::scale(job.w, job.tile, block, p, begin + H - 1)};
+    p += Columns::kTail;
+    ((f[A] = _mm256_fmadd_ps(Columns::made_good(sum[A]), scale[A / n], f[A])), ...);
   }
-  for (int h = 0; h < H; ++h)
-    (store_half(f[h * n + T], job.rows(), 8 * (begin + h), job.y + (first + T) * job.y_stride), ...);
+  (store_half(f[A], job.rows(), 8 * (begin + A / n), job.y + (first + A % n) * job.y_stride), ...);
 }
 
 // kFp4 by int8. 2w + 12 (0..24) times int8, pairs of products in int16: four of them stay below 32767.
-template <int H, int... T>
-void int8_tile(std::integer_sequence<int, T...>, const Job& job, int first, int begin) {
-  constexpr int n = sizeof...(T);
+template <int H, int n, int... A>
+void int8_tile(std::integer_sequence<int, A...>, const Job& job, int first, int begin) {
   const __m256i table =
       _mm256_broadcastsi128_si256(_mm_setr_epi8(12, 13, 14, 15, 16, 18, 20, 24, 12, 11, 10, 9, 8, 6, 4, 0));
   const __m256i nibble = _mm256_set1_epi8(15), ones = _mm256_set1_epi16(1);
@@ -199,52 +221,47 @@ void int8_tile(std::integer_sequence<int, T...>, const Job& job, int first, int 
   const auto* x = reinterpret_cast<const std::int32_t*>(job.data) + first;
   const std::int32_t* scales = x + cols / 4 * m;
   const std::int32_t* offsets = scales + cols / 32 * m;
-  __m256 f[H * n] = {};
+  __m256 f[] = {((void)A, _mm256_setzero_ps())...};
   for (std::int64_t b = cols / 32; b > 0; --b, p += kFp4TileBytes, x += 8 * m, scales += m, offsets += m) {
-    __m256i low[H * n], high[H * n];  // int16 sums of low and of high nibbles
+    __m256i low[] = {((void)A, _mm256_setzero_si256())...}, high[] = {((void)A, _mm256_setzero_si256())...};
+#pragma GCC unroll 4
     for (int g = 0; g < 4; ++g) {
       prefetch(p + g * 64);
-      for (int h = 0; h < H; ++h) {
-        __m256i q = load(p + g * 64 + 32 * (begin + h));
-        __m256i lo = _mm256_shuffle_epi8(table, _mm256_and_si256(q, nibble));
-        __m256i hi = _mm256_shuffle_epi8(table, _mm256_and_si256(_mm256_srli_epi16(q, 4), nibble));
-        (([&] {
-           __m256i a = _mm256_maddubs_epi16(lo, _mm256_set1_epi32(x[2 * g * m + T]));
-           __m256i c = _mm256_maddubs_epi16(hi, _mm256_set1_epi32(x[(2 * g + 1) * m + T]));
-           low[h * n + T] = g == 0 ? a : _mm256_add_epi16(low[h * n + T], a);
-           high[h * n + T] = g == 0 ? c : _mm256_add_epi16(high[h * n + T], c);
-         }()),
-         ...);
-      }
+      const __m256i q[] = {load(p + g * 64 + 32 * begin), load(p + g * 64 + 32 * (begin + H - 1))};
+      const __m256i lo[] = {_mm256_shuffle_epi8(table, _mm256_and_si256(q[0], nibble)),
+                            _mm256_shuffle_epi8(table, _mm256_and_si256(q[1], nibble))};
+      const __m256i hi[] = {_mm256_shuffle_epi8(table, _mm256_and_si256(_mm256_srli_epi16(q[0], 4), nibble)),
+                            _mm256_shuffle_epi8(table, _mm256_and_si256(_mm256_srli_epi16(q[1], 4), nibble))};
+      const std::int32_t* v = x + 2 * g * m;
+      ((low[A] = _mm256_add_epi16(low[A], _mm256_maddubs_epi16(lo[A / n], _mm256_set1_epi32(v[A % n])))), ...);
+      ((high[A] = _mm256_add_epi16(high[A], _mm256_maddubs_epi16(hi[A / n], _mm256_set1_epi32(v[m + A % n])))), ...);
     }
-    __m128i bytes = _mm_min_epu8(_mm_max_epu8(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p + 256)), least), most);
-    for (int h = 0; h < H; ++h) {
-      __m256i e = _mm256_cvtepu8_epi32(begin + h == 0 ? bytes : _mm_srli_si128(bytes, 8));
-      e = _mm256_slli_epi32(_mm256_sub_epi32(e, _mm256_set1_epi32(128)), 23);  // row scale / 2 as an exponent to add
-      (([&] {
-         __m256i sum = _mm256_add_epi32(_mm256_madd_epi16(low[h * n + T], ones), _mm256_madd_epi16(high[h * n + T], ones));
-         sum = _mm256_add_epi32(sum, _mm256_set1_epi32(offsets[T]));
-         __m256i scale = _mm256_add_epi32(e, _mm256_set1_epi32(scales[T]));
-         f[h * n + T] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(sum), _mm256_castsi256_ps(scale), f[h * n + T]);
-       }()),
-       ...);
-    }
+    const __m128i bytes = _mm_min_epu8(_mm_max_epu8(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p + 256)), least), most);
+    // Row scale / 2 as an exponent to add to the token scale's.
+    const __m128i upper = _mm_srli_si128(bytes, 8);
+    auto exponent = [](__m128i e) {
+      return _mm256_slli_epi32(_mm256_sub_epi32(_mm256_cvtepu8_epi32(e), _mm256_set1_epi32(128)), 23);
+    };
+    const __m256i e[] = {exponent(begin == 0 ? bytes : upper), exponent(upper)};
+    const __m256i sums[] = {_mm256_add_epi32(_mm256_add_epi32(_mm256_madd_epi16(low[A], ones), _mm256_madd_epi16(high[A], ones)),
+                                             _mm256_set1_epi32(offsets[A % n]))...};
+    ((f[A] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(sums[A]),
+                             _mm256_castsi256_ps(_mm256_add_epi32(e[A / n], _mm256_set1_epi32(scales[A % n]))), f[A])), ...);
   }
-  for (int h = 0; h < H; ++h)
-    (store_half(f[h * n + T], job.rows(), 8 * (begin + h), job.y + (first + T) * job.y_stride), ...);
+  (store_half(f[A], job.rows(), 8 * (begin + A / n), job.y + (first + A % n) * job.y_stride), ...);
 }
 
 struct Int8 {
   template <int H, int n>
   static void run(const Job& job, int first, int begin) {
-    int8_tile<H>(std::make_integer_sequence<int, n>(), job, first, begin);
+    int8_tile<H, n>(std::make_integer_sequence<int, H * n>(), job, first, begin);
   }
 };
 template <template <class> class Decoder, class X>
 struct Columns {
   template <int H, int n>
   static void run(const Job& job, int first, int begin) {
-    columns_tile<Decoder, X, H>(std::make_integer_sequence<int, n>(), job, first, begin);
+    columns_tile<Decoder, X, H, n>(std::make_integer_sequence<int, H * n>(), job, first, begin);
   }
 };
 
