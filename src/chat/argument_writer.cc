@@ -49,6 +49,7 @@ void ArgumentWriter::open_key(std::string& out) {
     out += wrapper_;
     wrapper_.clear();
   }
+  key_held_ = tools_ != nullptr;
   if (!tools_) begin_member(out);
 }
 
@@ -79,6 +80,7 @@ void ArgumentWriter::open_value(bool is_string, std::string& out) {
     seen_.push_back(key_);
     buffers_ = !is_string || !(allowed_ & kStringType) || may_wrap_;
     if (buffers_) return;
+    key_held_ = false;
     begin_member(out);
     append_json_escaped(out, key_);
     out += "\": ";
@@ -89,23 +91,49 @@ void ArgumentWriter::open_value(bool is_string, std::string& out) {
 void ArgumentWriter::value(std::string_view piece, std::string& out) {
   if (buffers_) {
     value_ += piece;
-    if (value_.size() <= kMostHeld) return;
-    begin_member(out);
-    append_json_escaped(out, key_);
-    out += is_string_ ? "\": \"" : "\": ";
-    buffers_ = false;
-    piece = value_;
+    if (value_.size() > kMostHeld) release(out);
+    return;
   }
   if (is_string_) {
     append_json_escaped(out, piece);
   } else {
     out += piece;
+    if (tools_) value_ += piece;  // to be checked at its end
+  }
+}
+
+// Writes the held key and value without repair; the rest of the value streams.
+void ArgumentWriter::release(std::string& out) {
+  begin_member(out);
+  append_json_escaped(out, key_);
+  out += is_string_ ? "\": \"" : "\": ";
+  key_held_ = buffers_ = false;
+  if (is_string_) {
+    append_json_escaped(out, value_);
+  } else {
+    out += value_;
+  }
+}
+
+void ArgumentWriter::abandon(std::string& out) {
+  out += wrapper_;
+  wrapper_.clear();
+  if (buffers_) {
+    release(out);
+  } else if (key_held_) {
+    begin_member(out);
+    append_json_escaped(out, key_);
+    key_held_ = false;
   }
 }
 
 void ArgumentWriter::close_value(std::string& out) {
   if (!buffers_) {
-    if (is_string_) out += '"';
+    if (is_string_) {
+      out += '"';
+    } else if (tools_ && !is_strict_json(value_)) {
+      invalid_ = true;
+    }
     return;
   }
   std::string member;
@@ -113,7 +141,7 @@ void ArgumentWriter::close_value(std::string& out) {
   append_json_escaped(member, key_);
   member += "\": " + repaired(value_);
   (may_wrap_ ? wrapper_ : out) += member;
-  buffers_ = false;
+  key_held_ = buffers_ = false;
 }
 
 // The value's JSON. Passed through, and remembered as invalid, if no repair is safe.

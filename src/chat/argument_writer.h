@@ -31,12 +31,15 @@ class ArgumentWriter {
   void open_value(bool is_string, std::string& out);
   void value(std::string_view piece, std::string& out);
   void close_value(std::string& out);
+  // The completion ended inside the call: what is held comes out as it stands.
+  void abandon(std::string& out);
   // `body`: text found where parameters belong; a call without parameters may have written a JSON object there, which
   // is then taken for the arguments.
   ArgumentsVerdict close_call(std::string_view body, std::string& out, bool& used_body);
 
  private:
   void begin_member(std::string& out);
+  void release(std::string& out);
   std::string repaired(std::string_view raw);
   bool fits(const JsonValue& object) const;
 
@@ -51,6 +54,7 @@ class ArgumentWriter {
   std::string value_;
   std::string wrapper_;  // a whole "key": value held back because it may be a wrapper around the arguments
   bool has_members_ = false;
+  bool key_held_ = false;  // key_ has not been written yet
   bool repaired_ = false, invalid_ = false;
 };
 

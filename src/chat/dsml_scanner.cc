@@ -150,7 +150,8 @@ PieceKind DsmlScanner::text_kind() const {
 
 void DsmlScanner::push(std::string_view bytes, std::vector<Piece>& out, bool is_marker) {
   if (bytes.empty()) return;
-  if (is_marker && options_.marker_tokens_only) markers_.push_back(base_ + pending_.size());
+  if (is_marker && options_.marker_tokens_only)
+    markers_.emplace_back(base_ + pending_.size(), base_ + pending_.size() + bytes.size());
   constexpr std::size_t kSlice = 1024;  // each step searches what is pending: short slices keep a long push linear
   for (; !bytes.empty(); bytes.remove_prefix(std::min(kSlice, bytes.size()))) {
     pending_ += bytes.substr(0, kSlice);
@@ -164,7 +165,8 @@ void DsmlScanner::finish(std::vector<Piece>& out) { emit_front(text_kind(), pend
 
 bool DsmlScanner::genuine(const Rule& rule, std::size_t at) const {
   if (!options_.marker_tokens_only || rule.token_at < 0) return true;
-  return std::ranges::binary_search(markers_, base_ + at + static_cast<std::size_t>(rule.token_at));
+  std::uint64_t place = base_ + at + static_cast<std::size_t>(rule.token_at);
+  return std::ranges::any_of(markers_, [&](const auto& range) { return range.first <= place && place < range.second; });
 }
 
 // Where in pending_ the rule's marker is, npos if it is not there. An opening that may still turn out to be one is
@@ -273,7 +275,7 @@ void DsmlScanner::emit(PieceKind kind, std::string_view bytes, std::vector<Piece
 void DsmlScanner::drop_front(std::size_t count) {
   pending_.erase(0, count);
   base_ += count;
-  while (!markers_.empty() && markers_.front() < base_) markers_.pop_front();
+  while (!markers_.empty() && markers_.front().second <= base_) markers_.pop_front();
 }
 
 }  // namespace hadal::chat

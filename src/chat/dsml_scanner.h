@@ -11,6 +11,7 @@
 #include <deque>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 namespace hadal::chat {
@@ -110,7 +111,7 @@ class DsmlScanner {
   std::uint64_t base_ = 0;    // offset of pending_[0] in the input
   std::size_t undecided_ = std::string::npos;  // in pending_: a marker waiting to see whether a call follows
   bool has_calls_ = false;
-  std::deque<std::uint64_t> markers_;  // offsets of marker tokens at or after base_
+  std::deque<std::pair<std::uint64_t, std::uint64_t>> markers_;  // marker tokens: where in the input, from base_ on
 };
 
 }  // namespace hadal::chat

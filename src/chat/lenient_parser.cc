@@ -64,6 +64,13 @@ std::vector<Event> LenientParser::finish() {
   std::vector<Event> events;
   scanner_.finish(pieces_);
   convert(events);
+  if (arguments_) {  // the last call did not close
+    std::string text;
+    arguments_->abandon(text);
+    if (!text.empty()) events.push_back({Event::Kind::kArguments, std::move(text), calls_ - 1});
+    arguments_.reset();
+  }
+  if (!name_.empty()) events.push_back({Event::Kind::kIgnored, std::exchange(name_, {}), -1, "unfinished_call"});
   skipped_ += std::exchange(body_, {});
   report_skipped(events);
   return events;
@@ -170,6 +177,7 @@ void LenientParser::close_call(std::vector<Event>& out) {
   ArgumentsVerdict verdict = arguments_->close_call(body, text, used_body);
   if (!used_body) skipped_ += body_;
   body_.clear();
+  arguments_.reset();
   out.push_back({Event::Kind::kArguments, std::move(text), calls_ - 1});
   out.push_back({Event::Kind::kCallClosed, "", calls_ - 1, "", verdict});
   report_skipped(out);
@@ -236,6 +244,14 @@ void ParsedTurn::add(const std::vector<Event>& events) {
         break;
     }
   }
+}
+
+std::string_view ParsedTurn::finish_reason(bool hit_limit) const {
+  if (hit_limit && !finished) return "length";
+  for (const Call& call : calls) {
+    if (call.closed) return "tool_calls";
+  }
+  return "stop";
 }
 
 Message ParsedTurn::message() const {

@@ -50,7 +50,7 @@ struct Event {
   Kind kind;
   std::string text;
   int call = -1;  // kCallOpened, kArguments, kCallClosed: index of the call, from 0
-  // kIgnored: "extra_end_of_thinking", "content_after_finished", "stray_markup" or "text_in_block"
+  // kIgnored: "extra_end_of_thinking", "content_after_finished", "stray_markup", "text_in_block" or "unfinished_call"
   std::string_view reason = "";
   ArgumentsVerdict verdict = ArgumentsVerdict::kGood;  // kCallClosed, when tools were given
 };
@@ -98,6 +98,8 @@ struct ParsedTurn {
   bool finished = false;
 
   void add(const std::vector<Event>& events);
+  // "tool_calls" when a call closed, "length" when the token limit cut the completion, else "stop".
+  std::string_view finish_reason(bool hit_limit) const;
   // As an assistant message, with the closed calls only. Their ids are empty.
   Message message() const;
 };

@@ -60,4 +60,13 @@ struct Message {
   bool open_reasoning = false;
 };
 
+// What a server does to a client's conversation before rendering it. The reference does none of this.
+
+// A null text becomes an empty one; missing, empty or null arguments become an empty object.
+void normalise(std::vector<Message>& messages);
+
+// Attaches what a request declares to the first message if that is system or developer, else to an empty system message
+// put in front of it. `response_format` is raw JSON, or empty.
+void declare(std::vector<Message>& messages, std::vector<ToolSchema> tools, std::string response_format);
+
 }  // namespace hadal::chat

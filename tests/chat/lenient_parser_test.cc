@@ -180,6 +180,48 @@ TEST(Verdicts, UndeclaredToolsAreStillCalls) {
   EXPECT_EQ(turn.calls[0].arguments, "{}");
 }
 
+TEST(CutOff, HeldValuesComeOutAtTheEnd) {
+  ToolTypes declared = tools({R"({"name": "f", "parameters": {"properties": {"a": {"type": "integer"}}}})"});
+  auto arguments = [&](std::string_view rest) {
+    ParsedTurn turn = parse(serving_options(declared, false), "<｜DSML｜invoke name=\"f\">\n" + std::string(rest));
+    EXPECT_EQ(turn.calls.size(), 1u);
+    EXPECT_FALSE(turn.calls[0].closed);
+    EXPECT_TRUE(turn.message().tool_calls.empty());
+    EXPECT_EQ(turn.finish_reason(true), "length");
+    return turn.calls[0].arguments;
+  };
+  EXPECT_EQ(arguments(""), "");
+  EXPECT_EQ(arguments("<｜DSML｜parameter name=\"a"), "{\"a");
+  EXPECT_EQ(arguments("<｜DSML｜parameter name=\"a\" string=\"false\">12"), "{\"a\": 12");
+  EXPECT_EQ(arguments("<｜DSML｜parameter name=\"input\" string=\"true\">{\"a\""), "{\"input\": \"{\\\"a\\\"");
+  EXPECT_EQ(arguments("<｜DSML｜parameter name=\"input\" string=\"false\">{}</｜DSML｜parameter>\n"), "{\"input\": {}");
+  ParsedTurn name = parse(serving_options(declared, false), "<｜DSML｜invoke name=\"f");
+  EXPECT_EQ(name.ignored, std::vector<std::string>{"unfinished_call"});
+}
+
+TEST(Verdicts, LongValuesStreamAndAreStillChecked) {
+  ToolTypes declared = tools({R"({"name": "f"})"});
+  std::string list = "[1";
+  while (list.size() < 100'000) list += ", 1";
+  for (bool whole : {true, false}) {
+    LenientParser parser(serving_options(declared, false));
+    ParsedTurn turn;
+    turn.add(parser.push("<｜DSML｜invoke name=\"f\">\n<｜DSML｜parameter name=\"a\" string=\"false\">" + list));
+    EXPECT_GT(turn.calls.at(0).arguments.size(), 90'000u);  // it is not waited for
+    turn.add(parser.push((whole ? "]" : "") + std::string("</｜DSML｜parameter>\n</｜DSML｜invoke>")));
+    turn.add(parser.finish());
+    EXPECT_EQ(turn.calls[0].arguments, "{\"a\": " + list + (whole ? "]}" : "}"));
+    EXPECT_EQ(turn.calls[0].verdict, whole ? ArgumentsVerdict::kGood : ArgumentsVerdict::kInvalid);
+  }
+}
+
+TEST(FinishReason, CountsClosedCallsOnly) {
+  EXPECT_EQ(parse({}, kCall).finish_reason(false), "tool_calls");
+  EXPECT_EQ(parse({}, kCall).finish_reason(true), "tool_calls");  // the block was complete
+  EXPECT_EQ(parse({}, "text").finish_reason(false), "stop");
+  EXPECT_EQ(parse({}, "text").finish_reason(true), "length");
+}
+
 TEST(Types, ReadFromSchemas) {
   auto types = [](std::string_view schema) { return allowed_types(parse_json(schema).value()); };
   EXPECT_EQ(types(R"({"type": "integer"})"), unsigned{kIntegerType});
