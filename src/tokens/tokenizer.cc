@@ -1,5 +1,6 @@
 #include "tokens/tokenizer.h"
 
+#include <array>
 #include <atomic>
 #include <fstream>
 
@@ -82,22 +83,36 @@ Tokenizer::Scratch& Tokenizer::scratch() const {
 }
 
 void Tokenizer::encode_plain(std::string_view text, Scratch& s, std::vector<TokenId>& out) const {
+  // Pieces go in small groups: by the time the last of a group is cut, the cache lines of the first have arrived.
+  struct Piece {
+    std::string_view text;
+    tokens::PieceCache::Key key;
+  };
+  std::array<Piece, 16> group;
   const char* const end = text.data() + text.size();
   tokens::Splitter splitter(text);
-  for (std::string_view piece = splitter.next(); !piece.empty(); piece = splitter.next()) {
-    const bool cacheable = piece.size() <= tokens::PieceCache::kMaxPieceBytes;
-    tokens::PieceCache::Key key{};
-    if (cacheable) {
-      key = tokens::PieceCache::key_of(piece, static_cast<std::size_t>(end - piece.data()));
-      if (const auto ids = s.cache.find(key); !ids.empty()) {
-        for (TokenId id : ids) out.push_back(id);  // one to three: faster than insert()
-        continue;
-      }
+  for (std::size_t count = group.size(); count == group.size();) {
+    for (count = 0; count < group.size(); ++count) {
+      Piece& piece = group[count];
+      piece.text = splitter.next();
+      if (piece.text.empty()) break;
+      if (piece.text.size() > tokens::PieceCache::kMaxPieceBytes) continue;
+      piece.key = tokens::PieceCache::key_of(piece.text, static_cast<std::size_t>(end - piece.text.data()));
+      s.cache.prefetch(piece.key);
     }
-    const std::size_t first = out.size();
-    tables_->bpe.encode(piece, s.bpe, out);
-    const auto ids = std::span(std::as_const(out)).subspan(first);
-    if (cacheable && ids.size() <= tokens::PieceCache::kMaxIds) s.cache.insert(key, ids);
+    for (const Piece& piece : std::span(group).first(count)) {
+      const bool cacheable = piece.text.size() <= tokens::PieceCache::kMaxPieceBytes;
+      if (cacheable) {
+        if (const auto ids = s.cache.find(piece.key); !ids.empty()) {
+          for (TokenId id : ids) out.push_back(id);  // one to three: faster than insert()
+          continue;
+        }
+      }
+      const std::size_t first = out.size();
+      tables_->bpe.encode(piece.text, s.bpe, out);
+      const auto ids = std::span(std::as_const(out)).subspan(first);
+      if (cacheable && ids.size() <= tokens::PieceCache::kMaxIds) s.cache.insert(piece.key, ids);
+    }
   }
 }
 
