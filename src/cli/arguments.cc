@@ -1,119 +1,333 @@
 #include "cli/arguments.h"
 
-#include <CLI/CLI.hpp>
+#include <fmt/core.h>
 
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <cctype>
+#include <functional>
+#include <map>
+#include <memory>
+
+#include "cli/command_info.h"
 #include "cli/options.h"
+#include "cli/report.h"
+#include "plan/plan.h"
 
 namespace hadal::cli {
+namespace {
+
+// Every command's options with storage for their values, and what to run once parsed.
+class CommandLine {
+ public:
+  CommandLine() : app_("an engine and agent platform for DeepSeek-V4", "hadal") {
+    app_.set_version_flag("--version", "hadal " HADAL_VERSION, "print the version");
+    app_.set_help_flag("-h,--help", "print this page");
+    app_.require_subcommand(1);
+    define_run();
+    define_plan();
+    define_inspect();
+    define_logits();
+    define_tokenize();
+    define_chat();
+    define_bench();
+    define_eval();
+    define_completion();
+  }
+
+  CLI::App& app() { return app_; }
+  int run() const { return action_(); }
+  CommandInfo tree() const { return describe(app_, "hadal"); }
+
+ private:
+  CLI::App* command(CLI::App& parent, const std::string& name, const std::string& summary,
+                    std::function<int()> action = {}) {
+    CLI::App* c = parent.add_subcommand(name, summary);
+    c->set_help_flag("-h,--help", "print this page");
+    if (action) {
+      c->callback([this, action = std::move(action)] { action_ = action; });
+    } else {
+      c->require_subcommand(1);
+    }
+    return c;
+  }
+
+  // An option that takes one of a few values; the list serves the check, the help text and completion.
+  template <class T>
+  CLI::Option* choice(CLI::App* c, const std::string& names, T& value, const std::string& help,
+                      std::vector<std::string> choices) {
+    CLI::Option* o = c->add_option(names, value, help)->type_name("WORD")->check(CLI::IsMember(choices));
+    choices_[o] = std::move(choices);
+    return o;
+  }
+  template <class T>
+  CLI::Option* number(CLI::App* c, const std::string& names, T& value, const std::string& help) {
+    return c->add_option(names, value, help)->type_name("N");
+  }
+  void model(CLI::App* c, std::string& value) {
+    c->add_option("--model", value, "checkpoint directory (default: the embedded model)")->type_name("DIR");
+  }
+  void numerics(CLI::App* c, std::string& value) {
+    choice(c, "--numerics", value,
+           "arithmetic: reference is double precision and slow, exact is float32, trained also rounds the cache as in "
+           "training",
+           {"reference", "exact", "trained"})
+        ->capture_default_str();
+  }
+  void threads(CLI::App* c, int& value) {
+    number(c, "--threads", value, "worker threads (default: every core this process may use)")
+        ->check(CLI::Range(0, 4096));
+  }
+  void json(CLI::App* c, bool& value) {
+    c->add_flag("--json", value, "print one JSON document on stdout and nothing else");
+  }
+
+  void define_run() {
+    RunOptions& o = run_;
+    CLI::App* c = command(app_, "run", "answer one prompt, or chat", [&o] { return run_run(o); });
+    model(c, o.model);
+    c->add_option("-p,--prompt", o.prompt, "the prompt; without it a chat starts")->type_name("TEXT");
+    c->add_option("--file", o.prompt_file, "a document that is put before the prompt")->type_name("FILE");
+    c->add_option("--tools", o.tools_file, "JSON list of tool schemas that the model may call")->type_name("FILE");
+    c->add_option("--system", o.system, "system message")->type_name("TEXT");
+    choice(c, "--think", o.think, "reasoning mode", {"none", "high", "max"})->capture_default_str();
+    number(c, "--temp", o.temperature, "temperature, 0 for greedy (default: the model's)");
+    number(c, "--top-p", o.top_p,
+           "keep the most likely tokens that together reach this probability, above 0, at most 1");
+    number(c, "--top-k", o.top_k, "keep this many of the most likely tokens, 0 for all");
+    number(c, "--min-p", o.min_p, "keep tokens at least this fraction as likely as the most likely, 0 to 1");
+    number(c, "--seed", o.seed, "seed of the draws");
+    number(c, "-n,--max-tokens", o.max_tokens,
+           "stop after this many tokens (default: until the model stops or the context is full)");
+    numerics(c, o.numerics);
+    choice(c, "--format", o.format, "generation of the chat format (default: detected)", {"preview", "0731"});
+    threads(c, o.threads);
+    number(c, "--context", o.context, "longest context, in tokens (default: the model's)");
+    c->add_flag("--raw", o.raw, "the prompt is token text as it is, without a chat template");
+    json(c, o.json);
+    c->add_flag("--quiet", o.quiet, "no statistics at the end");
+  }
+
+  void define_plan() {
+    PlanOptions& o = plan_;
+    CLI::App* c = command(app_, "plan", "memory, bytes and FLOPs of a model, and whether it fits here",
+                          [&o] { return run_plan(o); });
+    CLI::Option* m =
+        c->add_option("--model", o.model, "checkpoint directory, or one of these names (default: compare)");
+    m->type_name("MODEL");
+    choices_[m] = published_models();
+    choices_[m].insert(choices_[m].begin(), "nano");
+    number(c, "--context", o.context, "length of a session, in tokens")->capture_default_str();
+    json(c, o.json);
+  }
+
+  void define_inspect() {
+    InspectOptions& o = inspect_;
+    CLI::App* c = command(app_, "inspect", "what a checkpoint directory holds, and whether it is complete",
+                          [&o] { return run_inspect(o); });
+    c->add_option("directory", o.directory, "checkpoint directory")->required()->type_name("DIR");
+    json(c, o.json);
+    c->add_flag("--verify", o.verify, "read every tensor: scales, ranges, checksums");
+    c->add_flag("--tensors", o.tensors, "list every tensor");
+  }
+
+  void define_logits() {
+    LogitsOptions& o = logits_;
+    CLI::App* c =
+        command(app_, "logits", "logits of given token ids, for conformance tests", [&o] { return run_logits(o); });
+    model(c, o.model);
+    c->add_option("--ids", o.ids, "JSON list of token ids")->required()->type_name("FILE");
+    c->add_option("--out", o.out, "safetensors file to write")->required()->type_name("FILE");
+    numerics(c, o.numerics);
+    c->add_option("--rope-table", o.rope_table, "safetensors with rope.inv_freq_plain and rope.inv_freq_compressed")
+        ->type_name("FILE");
+    c->add_option("--chunks", o.chunks, "feed pieces of these many tokens, as in 1,7,64; the list is repeated")
+        ->delimiter(',')
+        ->type_name("LIST");
+    threads(c, o.threads);
+    c->add_flag("--round-inputs", o.round_inputs, "round inputs of FP8 and FP4 matrices to FP8 (golden regime full)");
+    c->add_flag("--no-round-cache", o.no_round_cache, "do not round cache rows and index keys (golden regime f32)");
+    c->add_flag("--mtp", o.mtp, "also write the logits of the MTP block");
+  }
+
+  void define_tokenize() {
+    TokenizeOptions& o = tokenize_;
+    CLI::App* c =
+        command(app_, "tokenize", "strings to token ids and back, as JSON lines", [&o] { return run_tokenize(o); });
+    model(c, o.model);
+    c->add_flag("--literal", o.literal, "recognise no special tokens");
+    c->add_flag("--decode", o.decode, "lists of ids in, text out as a streaming decoder emits it");
+  }
+
+  void define_chat() {
+    CLI::App* c = command(app_, "chat", "the chat codec: messages to tokens' text and back");
+    command(*c, "encode", "messages to prompt text, as JSON lines", [this] { return run_chat_encode(encode_); });
+    CLI::App* d = command(*c, "decode", "completion text to a message, as JSON lines",
+                          [this] { return run_chat_decode(decode_); });
+    d->add_flag("--lenient", decode_.lenient, "the forgiving parser that serves users");
+  }
+
+  void define_bench() {
+    BenchOptions& o = bench_;
+    CLI::App* c = command(app_, "bench", "measured rates, each with its share of the machine's limit",
+                          [&o] { return run_bench(o); });
+    choice(c, "what", o.what, "what to measure", {"kernels"})->capture_default_str();
+    model(c, o.model);
+    threads(c, o.threads);
+    json(c, o.json);
+  }
+
+  void define_eval() {
+    EvalOptions& o = eval_;
+    CLI::App* c = command(app_, "eval", "evidence: answers scored against what is right");
+    CLI::App* d =
+        command(*c, "cases", "prompts with one right answer, answered greedily", [&o] { return run_eval_cases(o); });
+    d->add_option("file", o.file, "one JSON object per line: id, kind, prompt, expected")
+        ->required()
+        ->type_name("FILE");
+    model(d, o.model);
+    numerics(d, o.numerics);
+    d->add_option("--kind", o.kind, "only cases of this kind")->type_name("WORD");
+    number(d, "--limit", o.limit, "only the first so many of each kind");
+    threads(d, o.threads);
+    d->add_flag("--failures", o.failures, "print what was expected and what came");
+    json(d, o.json);
+  }
+
+  void define_completion() {
+    CLI::App* c =
+        command(app_, "completion", "print a shell completion script", [this] { return run_completion(shell_); });
+    choice(c, "shell", shell_, "which shell", {"bash"})->required();
+  }
+
+  CommandInfo describe(const CLI::App& app, const std::string& path) const {
+    CommandInfo info{path, app.get_description(), {}, {}};
+    for (const CLI::Option* o : app.get_options()) {
+      OptionInfo option;
+      option.positional = o->get_positional();
+      if (option.positional) {
+        option.names = {o->get_single_name()};
+      } else {
+        for (const auto& name : o->get_snames()) option.names.push_back("-" + name);
+        for (const auto& name : o->get_lnames()) option.names.push_back("--" + name);
+      }
+      if (o->get_items_expected_max() > 0) option.value = o->get_type_name();
+      // A validator appends what it allows to the type name: "WORD:{none,high,max}".
+      option.value = option.value.substr(0, option.value.find(':'));
+      if (auto found = choices_.find(o); found != choices_.end()) option.choices = found->second;
+      option.help = o->get_description();
+      option.default_text = o->get_default_str();
+      option.required = o->get_required();
+      info.options.push_back(std::move(option));
+    }
+    for (const CLI::App* sub : app.get_subcommands([](const CLI::App*) { return true; })) {
+      info.subcommands.push_back(describe(*sub, path + " " + sub->get_name()));
+    }
+    return info;
+  }
+
+  CLI::App app_;
+  std::map<const CLI::Option*, std::vector<std::string>> choices_;
+  std::function<int()> action_;
+  RunOptions run_;
+  PlanOptions plan_;
+  InspectOptions inspect_;
+  LogitsOptions logits_;
+  TokenizeOptions tokenize_;
+  ChatOptions encode_, decode_;
+  BenchOptions bench_;
+  EvalOptions eval_;
+  std::string shell_;
+};
+
+int usage_error(const std::string& sentence) { return report(Error{ErrorCode::kUsage, sentence}); }
+
+// The deepest command that the leading words name, and how many words that took.
+std::pair<const CommandInfo*, int> named_command(const CommandInfo& tree, int argc, char** argv) {
+  const CommandInfo* at = &tree;
+  int i = 1;
+  while (i < argc) {
+    const CommandInfo* next = at->find(argv[i]);
+    if (!next) break;
+    at = next;
+    ++i;
+  }
+  return {at, i};
+}
+
+std::string suggestion(std::string_view word, const std::vector<std::string>& candidates) {
+  const std::string near = nearest(word, candidates);
+  return near.empty() ? "" : fmt::format("; did you mean '{}'?", near);
+}
+
+int unknown_command(const CommandInfo& command, const std::string& word) {
+  std::vector<std::string> names;
+  for (const auto& sub : command.subcommands) names.push_back(sub.name());
+  const std::string hint = suggestion(word, names);
+  return usage_error(
+      fmt::format("'{}' is not a command of '{}'{}", word, command.path,
+                  hint.empty() ? fmt::format("; 'hadal help{}' lists them", command.path.substr(5)) : hint));
+}
+
+// What the parser refused, as one sentence that says where to look.
+int parse_failure(const CLI::ParseError& error, const CommandInfo& command, int argc, char** argv) {
+  const bool unexpected = dynamic_cast<const CLI::ExtrasError*>(&error) != nullptr;
+  for (int i = 1; i < argc; ++i) {  // an unknown option deserves a suggestion; the parser only calls it unexpected
+    const std::string word = argv[i];
+    if (word == "--") break;
+    if (!word.starts_with("--")) continue;
+    const std::string name = word.substr(0, word.find('='));
+    std::vector<std::string> names;
+    for (const auto& o : command.options) names.insert(names.end(), o.names.begin(), o.names.end());
+    if (std::find(names.begin(), names.end(), name) == names.end() && unexpected) {
+      const std::string hint = suggestion(name, names);
+      return usage_error(
+          fmt::format("'{}' has no option '{}'{}", command.path, name,
+                      hint.empty() ? fmt::format("; see 'hadal help{}'", command.path.substr(5)) : hint));
+    }
+  }
+  std::string what = error.what();
+  while (!what.empty() && (what.back() == '\n' || what.back() == ' ' || what.back() == '.')) what.pop_back();
+  for (char& c : what) {
+    if (c == '\n') c = ' ';
+  }
+  if (!what.empty()) what[0] = static_cast<char>(std::tolower(static_cast<unsigned char>(what[0])));
+  return usage_error(fmt::format("'{}': {}; see 'hadal help{}'", command.path, what, command.path.substr(5)));
+}
+
+}  // namespace
+
+CommandInfo command_tree() { return CommandLine().tree(); }
 
 int dispatch(int argc, char** argv) {
-  CLI::App app{"hadal: an engine and agent platform for DeepSeek-V4"};
-  app.require_subcommand(1);
-  app.set_version_flag("--version", "hadal 0.1.0");
-  int status = 0;
-
-  RunOptions run;
-  auto* run_cmd = app.add_subcommand("run", "answer one prompt, or chat without -p");
-  run_cmd->add_option("--model", run.model, "checkpoint directory (default: the embedded nano model)");
-  run_cmd->add_option("-p,--prompt", run.prompt, "the prompt; without it an interactive chat starts");
-  run_cmd->add_option("--file", run.prompt_file, "a document put before the prompt");
-  run_cmd->add_option("--tools", run.tools_file, "JSON list of tool schemas the model may call");
-  run_cmd->add_option("--system", run.system, "system message");
-  run_cmd->add_option("--think", run.think, "reasoning mode")->check(CLI::IsMember({"none", "high", "max"}))->capture_default_str();
-  run_cmd->add_option("--temp", run.temperature, "temperature; 0 is greedy (default: generation_config.json)");
-  run_cmd->add_option("--top-p", run.top_p, "nucleus sampling");
-  run_cmd->add_option("--top-k", run.top_k, "keep the k most likely tokens");
-  run_cmd->add_option("--min-p", run.min_p, "keep tokens at least this fraction of the most likely");
-  run_cmd->add_option("--seed", run.seed, "seed of the counter-based generator");
-  run_cmd->add_option("-n,--max-tokens", run.max_tokens, "stop after this many tokens");
-  run_cmd->add_option("--numerics", run.numerics, "arithmetic")->check(CLI::IsMember({"reference", "exact", "trained"}))->capture_default_str();
-  run_cmd->add_option("--format", run.format, "chat generation instead of the detected one")->check(CLI::IsMember({"preview", "0731"}));
-  run_cmd->add_option("--threads", run.threads, "worker threads (default: all cores)");
-  run_cmd->add_option("--context", run.context, "context limit in tokens (default: the model's)");
-  run_cmd->add_flag("--raw", run.raw, "the prompt is token text as it is, no chat template");
-  run_cmd->add_flag("--json", run.json, "one JSON document on stdout");
-  run_cmd->add_flag("--quiet", run.quiet, "no statistics line");
-  run_cmd->callback([&] { status = run_run(run); });
-
-  InspectOptions inspect;
-  auto* inspect_cmd = app.add_subcommand("inspect", "what a checkpoint directory holds, and whether it is complete");
-  inspect_cmd->add_option("directory", inspect.directory, "checkpoint directory")->required();
-  inspect_cmd->add_flag("--json", inspect.json, "one JSON document on stdout");
-  inspect_cmd->add_flag("--verify", inspect.verify, "read every tensor: scales, ranges, checksums");
-  inspect_cmd->add_flag("--tensors", inspect.tensors, "list every tensor");
-  inspect_cmd->callback([&] { status = run_inspect(inspect); });
-
-  LogitsOptions logits;
-  auto* logits_cmd = app.add_subcommand("logits", "logits for given ids, for conformance tests");
-  logits_cmd->add_option("--model", logits.model, "checkpoint directory (default: the embedded nano model)");
-  logits_cmd->add_option("--ids", logits.ids, "JSON list of token ids")->required();
-  logits_cmd->add_option("--out", logits.out, "safetensors file to write")->required();
-  logits_cmd->add_option("--numerics", logits.numerics, "arithmetic")->check(CLI::IsMember({"reference", "exact", "trained"}))->capture_default_str();
-  logits_cmd->add_option("--rope-table", logits.rope_table, "safetensors with rope.inv_freq_plain and rope.inv_freq_compressed");
-  logits_cmd->add_option("--chunks", logits.chunks, "piece sizes, repeated")->delimiter(',');
-  logits_cmd->add_option("--threads", logits.threads, "worker threads (default: all cores)");
-  logits_cmd->add_flag("--round-inputs", logits.round_inputs, "FP8 rounding of linear inputs (golden regime full)");
-  logits_cmd->add_flag("--no-round-cache", logits.no_round_cache, "no rounding of cache rows and index keys (golden regime f32)");
-  logits_cmd->add_flag("--mtp", logits.mtp, "also write the MTP block's logits");
-  logits_cmd->callback([&] { status = run_logits(logits); });
-
-  TokenizeOptions tokenize;
-  auto* tokenize_cmd = app.add_subcommand("tokenize", "JSON lines: strings to ids, or ids to text");
-  tokenize_cmd->add_option("--model", tokenize.model, "checkpoint directory (default: the embedded nano model)");
-  tokenize_cmd->add_flag("--literal", tokenize.literal, "recognise no special tokens");
-  tokenize_cmd->add_flag("--decode", tokenize.decode, "lists of ids in; streaming deltas out");
-  tokenize_cmd->callback([&] { status = run_tokenize(tokenize); });
-
-  auto* chat_cmd = app.add_subcommand("chat", "the chat codec");
-  chat_cmd->require_subcommand(1);
-  ChatOptions encode, decode;
-  auto* encode_cmd = chat_cmd->add_subcommand("encode", "JSON lines: messages to prompt text");
-  encode_cmd->callback([&] { status = run_chat_encode(encode); });
-  auto* decode_cmd = chat_cmd->add_subcommand("decode", "JSON lines: completion text to a message");
-  decode_cmd->add_flag("--lenient", decode.lenient, "the forgiving parser that serves users");
-  decode_cmd->callback([&] { status = run_chat_decode(decode); });
-
-  PlanOptions plan;
-  auto* plan_cmd = app.add_subcommand("plan", "memory, bytes and FLOPs of a model, and whether it fits here");
-  plan_cmd->add_option("--model", plan.model, "directory, or flash, pro, v3.2, gqa8 (default: compare all four)");
-  plan_cmd->add_option("--context", plan.context, "tokens of context")->capture_default_str();
-  plan_cmd->add_flag("--json", plan.json, "one JSON document on stdout");
-  plan_cmd->callback([&] { status = run_plan(plan); });
-
-  BenchOptions bench;
-  auto* bench_cmd = app.add_subcommand("bench", "measured rates, each with its share of the machine's limit");
-  bench_cmd->add_option("what", bench.what, "what to measure")->check(CLI::IsMember({"kernels"}))->capture_default_str();
-  bench_cmd->add_option("--model", bench.model, "checkpoint directory (default: the embedded nano model)");
-  bench_cmd->add_option("--threads", bench.threads, "worker threads (default: all cores)");
-  bench_cmd->add_flag("--json", bench.json, "one JSON document on stdout");
-  bench_cmd->callback([&] { status = run_bench(bench); });
-
-  EvalOptions eval;
-  auto* eval_cmd = app.add_subcommand("eval", "evidence: answers scored against what is right");
-  eval_cmd->require_subcommand(1);
-  auto* cases_cmd = eval_cmd->add_subcommand("cases", "prompts with one right answer, answered greedily token by token");
-  cases_cmd->add_option("file", eval.file, "one JSON object per line: id, kind, prompt, expected")->required();
-  cases_cmd->add_option("--model", eval.model, "checkpoint directory (default: the embedded nano model)");
-  cases_cmd->add_option("--numerics", eval.numerics, "arithmetic")->check(CLI::IsMember({"reference", "exact", "trained"}))->capture_default_str();
-  cases_cmd->add_option("--kind", eval.kind, "only cases of this kind");
-  cases_cmd->add_option("--limit", eval.limit, "only the first so many of each kind");
-  cases_cmd->add_option("--threads", eval.threads, "worker threads (default: all cores)");
-  cases_cmd->add_flag("--failures", eval.failures, "print what was expected and what came");
-  cases_cmd->add_flag("--json", eval.json, "one JSON document on stdout");
-  cases_cmd->callback([&] { status = run_eval_cases(eval); });
-
-  std::string shell;
-  auto* completion_cmd = app.add_subcommand("completion", "print a completion script");
-  completion_cmd->add_option("shell", shell, "bash")->required()->check(CLI::IsMember({"bash"}));
-  completion_cmd->callback([&] { status = run_completion(shell); });
-
-  try {
-    app.parse(argc, argv);
-  } catch (const CLI::ParseError& e) {
-    int code = app.exit(e);
-    return code == 0 ? 0 : 2;
+  CommandLine line;
+  const CommandInfo tree = line.tree();
+  if (argc > 1 && std::string_view(argv[1]) == "help") {
+    auto [command, used] = named_command(tree, argc - 1, argv + 1);
+    if (used < argc - 1) return unknown_command(*command, argv[used + 1]);
+    fmt::print("{}", manual_page(*command));
+    return 0;
   }
-  return status;
+  auto [command, used] = named_command(tree, argc, argv);
+  if (!command->subcommands.empty()) {
+    if (used == argc) {
+      return usage_error(
+          fmt::format("'{}' needs a command; 'hadal help{}' lists them", command->path, command->path.substr(5)));
+    }
+    if (argv[used][0] != '-') return unknown_command(*command, argv[used]);
+  }
+  try {
+    line.app().parse(argc, argv);
+  } catch (const CLI::CallForHelp&) {
+    fmt::print("{}", manual_page(*command));
+    return 0;
+  } catch (const CLI::CallForVersion& version) {
+    fmt::print("{}\n", version.what());
+    return 0;
+  } catch (const CLI::ParseError& error) {
+    return parse_failure(error, *command, argc, argv);
+  }
+  return line.run();
 }
 
 }  // namespace hadal::cli

@@ -1,8 +1,13 @@
+#include <fmt/core.h>
+
+#include "cli/command_info.h"
 #include "cli/options.h"
-#include "cli/report.h"
 
 namespace hadal::cli {
 
-int run_completion(const std::string&) { return report({ErrorCode::kUnsupported, "'hadal completion' is not in this build yet"}); }
+int run_completion(const std::string&) {
+  fmt::print("{}", bash_completion(command_tree()));
+  return 0;
+}
 
 }  // namespace hadal::cli

@@ -2,7 +2,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cstdio>
+#include <cmath>
 #include <nlohmann/json.hpp>
 
 #include "cli/embedded.h"
@@ -76,11 +76,11 @@ void print_cache(const ModelPlan& p) {
 
 void print_flops(const ModelPlan& p) {
   const FlopCount& f = *p.flops;
-  fmt::print(
-      "  work for one token        {} FLOP: FP8 matrices {}, routed experts {}, BF16 and F32 matrices {}, index {}, "
-      "attention {}\n",
-      operations(f.total()), operations(f.fp8_linear), operations(f.experts), operations(f.wide_linear),
-      operations(f.index), operations(f.attention));
+  fmt::print("  work for one token        {} FLOP\n", operations(f.total()));
+  fmt::print("    matrices                FP8 {}, routed experts {}, BF16 and F32 {}\n", operations(f.fp8_linear),
+             operations(f.experts), operations(f.wide_linear));
+  fmt::print("    context                 index scores {}, attention {}\n", operations(f.index),
+             operations(f.attention));
   fmt::print("    of V3.2                 {} in FP8-equivalent operations, {} counting every operation as 1\n",
              percent(p.flops_of_v32), percent(p.raw_flops_of_v32));
 }
@@ -222,7 +222,8 @@ Json model_json(const ModelPlan& p, const MachineLimits& machine) {
   if (p.config) {
     const LayerCounts& n = p.layers;
     out["layers"] = {{"sliding_window", n.swa}, {"csa", n.csa}, {"hca", n.hca}, {"mtp", n.mtp}};
-    out["parameters"] = {{"total", p.weights->parameters}, {"active", p.weights->active_parameters}};
+    out["parameters"] = {{"total", std::llround(p.weights->parameters)},
+                         {"active", std::llround(p.weights->active_parameters)}};
     out["weights"] = weights_json(*p.weights);
   }
   out["cache"] = cache_json(p);

@@ -1,0 +1,257 @@
+// Manual pages: the prose of each command, and how a page is laid out.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <numeric>
+
+#include "cli/command_info.h"
+
+namespace hadal::cli {
+namespace {
+
+struct Example {
+  std::string_view command, meaning;
+};
+
+struct Prose {
+  std::string_view path, description;
+  std::vector<Example> examples;
+};
+
+const std::vector<Prose>& prose() {
+  static const std::vector<Prose> pages = {
+      {"hadal",
+       "hadal runs DeepSeek-V4 checkpoints as released, without conversion, on the processors of this machine. Models "
+       "are named by their "
+       "directory; without --model the small model that is part of the program is used. It is a demonstration: it "
+       "copies, calls tools and "
+       "finds things in long text, and knows almost nothing about the world.",
+       {{"hadal run", "chat with the embedded model"},
+        {"hadal plan", "what the large models need, and whether they fit here"},
+        {"hadal help run", "everything about one command"}}},
+      {"hadal run",
+       "Answers one prompt, or starts a chat when -p is absent. The answer is printed as it is generated; reasoning "
+       "goes to stderr. "
+       "Sampling follows the model's generation_config.json unless told otherwise. A token is drawn from (seed, "
+       "position) alone, so the "
+       "same command gives the same answer whatever else the machine does.",
+       {{"hadal run -p 'Say hello.'", "one answer from the embedded model"},
+        {"hadal run --file notes.txt -p 'What is the code of Anna?'", "a question about a document"},
+        {"hadal run --tools tools.json -p 'What is the weather in Oslo?' --json", "the tool call as JSON"},
+        {"hadal run --model ~/DeepSeek-V4-Flash --think high --seed 7", "a reasoning chat with a release"}}},
+      {"hadal plan",
+       "Says what a model costs before anything is loaded: weight bytes by class, parameters, cache bytes per token "
+       "under four ways of "
+       "counting, floating-point operations per token, all compared with DeepSeek-V3.2 and with grouped-query "
+       "attention of 8 heads; then "
+       "whether it fits in the memory that is available here, how many sessions of the given length fit beside it, and "
+       "the limit that "
+       "memory and arithmetic set to decoding. MODEL is a checkpoint directory, whose shard headers are read, or a "
+       "name: nano, flash, "
+       "flash-base, pro, pro-base, v3.2, gqa8. Without it five of them are compared.",
+       {{"hadal plan", "compare the published models"},
+        {"hadal plan --model flash --context 131072", "V4-Flash with 128 Ki tokens"},
+        {"hadal plan --model ~/DeepSeek-V4-Flash --json", "a directory, for scripts"}}},
+      {"hadal inspect",
+       "Compares a checkpoint directory with the tensor table of its configuration: what is stored, in which number "
+       "format, what is "
+       "missing or beyond the table, which generation of the chat format it speaks. Only headers are read, unless "
+       "--verify is given.",
+       {{"hadal inspect ~/DeepSeek-V4-Flash", "a summary"},
+        {"hadal inspect ~/DeepSeek-V4-Flash --verify", "read and check every value"}}},
+      {"hadal logits",
+       "Feeds a list of token ids and writes the logits of every position, for comparison with other implementations. "
+       "FILE is a JSON list "
+       "of ids; the output holds 'logits' F32 [tokens, vocabulary], and with --mtp also 'mtp' F32 [tokens - 1, "
+       "vocabulary]. Any --chunks "
+       "and --threads give the same bits.",
+       {{"hadal logits --ids ids.json --out logits.safetensors", "the embedded model"},
+        {"hadal logits --model tiny --ids ids.json --out out.safetensors --numerics reference --round-inputs",
+         "the official program's arithmetic, in double precision"}}},
+      {"hadal tokenize",
+       "Reads JSON lines and writes JSON lines: a string in, its list of token ids out. With --decode a list of ids "
+       "in, and out comes "
+       "{\"deltas\": [...], \"tail\": \"...\"}: the pieces a streaming decoder emits, and what it still held at the "
+       "end.",
+       {{"echo '\"Hello\"' | hadal tokenize", "ids of the embedded model"},
+        {"echo '[5, 6, 7]' | hadal tokenize --decode --model ~/DeepSeek-V4-Flash", "text of ids"}}},
+      {"hadal chat", "The chat codec by itself: messages to prompt text, and completion text to messages.", {}},
+      {"hadal chat encode",
+       "Reads JSON lines, one case each (encoder, options, messages, context), and writes {\"prompt\": ...} or "
+       "{\"error\": NAME}.",
+       {{"hadal chat encode < cases.jsonl", "prompts for many conversations"}}},
+      {"hadal chat decode",
+       "Reads JSON lines, one case each (completion, options), and writes {\"message\": ...} or {\"error\": NAME}. "
+       "With --lenient the parser "
+       "that serves users is used: it never fails, and says what it ignored.",
+       {{"hadal chat decode < completions.jsonl", "by the definition: what breaks the format is an error"},
+        {"hadal chat decode --lenient < completions.jsonl", "what can be made of it"}}},
+      {"hadal bench",
+       "Measures the arithmetic kernels of every instruction set this machine has and prints each rate beside the "
+       "limit that memory or "
+       "instructions set, and the share of it that was reached. Rates count the CPU time of the measuring threads, so "
+       "other load on the "
+       "machine does not distort them.",
+       {{"hadal bench kernels", "one thread"}, {"hadal bench kernels --threads 2 --json", "two threads, for scripts"}}},
+      {"hadal eval", "Evidence: what a model answers, scored against what is right.", {}},
+      {"hadal eval cases",
+       "Answers prompts that have one right answer, greedily, and counts how many came out exactly. FILE holds one "
+       "JSON object per line with "
+       "id, kind, prompt and expected.",
+       {{"hadal eval cases cases.jsonl", "scores by kind"},
+        {"hadal eval cases cases.jsonl --kind call --failures", "one kind, with what went wrong"}}},
+      {"hadal completion",
+       "Prints a script that completes hadal's commands, options and values in a shell.",
+       {{"source <(hadal completion bash)", "in this shell"},
+        {"hadal completion bash > ~/.local/share/bash-completion/completions/hadal", "in every new shell"}}},
+  };
+  return pages;
+}
+
+constexpr std::size_t kWidth = 80;
+
+// Appends words to `out`, broken so that no line passes kWidth; continuation lines start at `indent`.
+void wrap(std::string& out, std::string_view text, std::size_t indent, std::size_t column) {
+  std::size_t at = 0;
+  bool first = true;
+  while (at < text.size()) {
+    std::size_t end = text.find(' ', at);
+    if (end == std::string_view::npos) end = text.size();
+    const std::string_view word = text.substr(at, end - at);
+    if (!first && column + 1 + word.size() > kWidth) {
+      out += '\n';
+      out.append(indent, ' ');
+      column = indent;
+    } else if (!first) {
+      out += ' ';
+      ++column;
+    }
+    out += word;
+    column += word.size();
+    first = false;
+    at = end + 1;
+  }
+  out += '\n';
+}
+
+void section(std::string& out, std::string_view title) { out += fmt::format("\n{}\n", title); }
+
+std::string option_head(const OptionInfo& o) {
+  std::string head;
+  for (const auto& name : o.names) head += (head.empty() ? "" : ", ") + name;
+  if (o.value.empty() || o.positional) return head;
+  return head + " " +
+         (o.choices.empty() || o.value == "MODEL" ? o.value : fmt::format("{}", fmt::join(o.choices, "|")));
+}
+
+void add_option(std::string& out, const OptionInfo& o) {
+  constexpr std::size_t kHelpColumn = 24;
+  std::string head = "  " + option_head(o);
+  if (head.size() + 2 > kHelpColumn) {
+    out += head + "\n" + std::string(kHelpColumn, ' ');
+  } else {
+    out += head + std::string(kHelpColumn - head.size(), ' ');
+  }
+  std::string help = o.help;
+  if ((o.positional || o.value == "MODEL") && !o.choices.empty())
+    help += fmt::format(": {}", fmt::join(o.choices, ", "));
+  if (o.required && !o.positional) help += " (required)";
+  if (!o.default_text.empty()) help += fmt::format(" (default: {})", o.default_text);
+  wrap(out, help, kHelpColumn, kHelpColumn);
+}
+
+std::string usage(const CommandInfo& c) {
+  std::string line = "  " + c.path;
+  if (!c.subcommands.empty()) return line + " COMMAND [OPTIONS]\n";
+  for (const auto& o : c.options) {
+    if (o.required && !o.positional) line += fmt::format(" {} {}", o.names.back(), o.value);
+  }
+  line += " [OPTIONS]";
+  for (const auto& o : c.options) {
+    if (o.positional) line += o.required ? " " + o.names[0] : fmt::format(" [{}]", o.names[0]);
+  }
+  return line + "\n";
+}
+
+}  // namespace
+
+const CommandInfo* CommandInfo::find(std::string_view subcommand) const {
+  for (const auto& c : subcommands) {
+    if (c.name() == subcommand) return &c;
+  }
+  return nullptr;
+}
+
+std::string manual_page(const CommandInfo& c) {
+  std::string out = fmt::format("{} - ", c.path);
+  wrap(out, c.summary, 4, out.size());
+  section(out, "Usage");
+  out += usage(c);
+
+  const auto& pages = prose();
+  const auto page = std::find_if(pages.begin(), pages.end(), [&](const Prose& p) { return p.path == c.path; });
+  if (page != pages.end()) {
+    section(out, "Description");
+    out += "  ";
+    wrap(out, page->description, 2, 2);
+  }
+  if (!c.subcommands.empty()) {
+    section(out, "Commands");
+    for (const auto& sub : c.subcommands) {
+      const std::string head = fmt::format("  {:<14}", sub.name());
+      out += head;
+      wrap(out, sub.summary, 16, head.size());
+    }
+  }
+  if (std::any_of(c.options.begin(), c.options.end(), [](const auto& o) { return o.positional; })) {
+    section(out, "Arguments");
+    for (const auto& o : c.options) {
+      if (o.positional) add_option(out, o);
+    }
+  }
+  section(out, "Options");
+  for (const auto& o : c.options) {
+    if (!o.positional) add_option(out, o);
+  }
+  if (page != pages.end() && !page->examples.empty()) {
+    section(out, "Examples");
+    for (const auto& e : page->examples) out += fmt::format("  {}\n      {}\n", e.command, e.meaning);
+  }
+  section(out, "Exit status");
+  out += "  0 done; 1 the work failed; 2 wrong usage or unusable input.\n";
+  if (c.path == "hadal") {
+    section(out, "Environment");
+    out +=
+        "  HADAL_LOG   what is logged on stderr: error, warn (default), info, debug\n"
+        "  HADAL_ISA   instruction set of the kernels: scalar, avx2, avx512 (default:\n"
+        "              the best this machine has; results are the same)\n";
+  }
+  return out;
+}
+
+std::string nearest(std::string_view word, const std::vector<std::string>& candidates) {
+  std::string best;
+  std::size_t best_distance = word.size() < 5 ? 2 : 3;  // slips: one letter in a short word, two in a long one
+  for (const auto& candidate : candidates) {
+    // Edit distance with swapped neighbours counting 1.
+    const std::size_t n = word.size(), m = candidate.size();
+    std::vector<std::vector<std::size_t>> d(n + 1, std::vector<std::size_t>(m + 1));
+    for (std::size_t i = 0; i <= n; ++i) d[i][0] = i;
+    for (std::size_t j = 0; j <= m; ++j) d[0][j] = j;
+    for (std::size_t i = 1; i <= n; ++i) {
+      for (std::size_t j = 1; j <= m; ++j) {
+        d[i][j] = std::min({d[i - 1][j] + 1, d[i][j - 1] + 1, d[i - 1][j - 1] + (word[i - 1] != candidate[j - 1])});
+        if (i > 1 && j > 1 && word[i - 1] == candidate[j - 2] && word[i - 2] == candidate[j - 1]) {
+          d[i][j] = std::min(d[i][j], d[i - 2][j - 2] + 1);
+        }
+      }
+    }
+    if (d[n][m] < best_distance) {
+      best_distance = d[n][m];
+      best = candidate;
+    }
+  }
+  return best;
+}
+
+}  // namespace hadal::cli
