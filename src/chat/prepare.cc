@@ -38,12 +38,20 @@ void sort_results(std::vector<Turn>& turns) {
       }
     }
     if (turn.role != Role::kUser || order.empty()) continue;
-    std::vector<TurnPart> results;
-    std::ranges::copy_if(turn.parts, std::back_inserter(results), &TurnPart::is_result);
-    std::ranges::stable_sort(results, {}, place);
+    struct Placed {
+      int place;
+      std::size_t arrival;  // among equals the first to arrive stays first
+      TurnPart part;
+      auto key() const { return std::pair(place, arrival); }
+    };
+    std::vector<Placed> results;
+    for (const TurnPart& part : turn.parts) {
+      if (part.is_result()) results.push_back({place(part), results.size(), part});
+    }
+    std::ranges::sort(results, {}, &Placed::key);
     auto next = results.begin();
     for (TurnPart& part : turn.parts) {
-      if (part.is_result()) part = *next++;
+      if (part.is_result()) part = (next++)->part;
     }
   }
 }
