@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <new>
 #include <thread>
 
 #include "layers/rotary.h"
@@ -20,12 +21,20 @@ namespace {
 template <class F>
 void for_each_token(std::size_t count, int threads, F&& fn) {
   std::atomic<std::size_t> next{0};
+  std::atomic<bool> exhausted{false};
   auto work = [&] {
-    for (std::size_t i; (i = next.fetch_add(1, std::memory_order_relaxed)) < count;) fn(i);
+    try {
+      for (std::size_t i; (i = next.fetch_add(1, std::memory_order_relaxed)) < count;) fn(i);
+    } catch (const std::bad_alloc&) {
+      exhausted = true;
+    }
   };
-  std::vector<std::jthread> helpers;
-  for (std::size_t i = 1; i < std::min(count, static_cast<std::size_t>(threads)); ++i) helpers.emplace_back(work);
-  work();
+  {
+    std::vector<std::jthread> helpers;
+    for (std::size_t i = 1; i < std::min(count, static_cast<std::size_t>(threads)); ++i) helpers.emplace_back(work);
+    work();
+  }
+  if (exhausted) throw std::bad_alloc();
 }
 
 std::span<const double> embedding(const Weights& weights, TokenId id, std::int64_t d) {
@@ -61,7 +70,12 @@ Result<ReferenceModel> ReferenceModel::load(const Checkpoint& checkpoint, Refere
   setting.compressed_frequencies =
       options.compressed_frequencies.empty() ? compressed_frequencies(c) : std::move(options.compressed_frequencies);
   model.threads_ = options.threads > 0 ? options.threads : available_cores();
-  model.weights_ = HADAL_TRY(load_weights(checkpoint, options.mtp));
+  try {
+    model.weights_ = HADAL_TRY(load_weights(checkpoint, options.mtp));
+  } catch (const std::bad_alloc&) {
+    return fail(ErrorCode::kNoMemory, "{}: the system refused {:.1f} GB for reference numerics; use --numerics exact",
+                checkpoint.directory(), static_cast<double>(needed) * 1e-9);
+  }
   model.reset();
   return model;
 }
@@ -143,8 +157,19 @@ Result<ReferenceLogits> ReferenceModel::feed(std::span<const TokenId> ids, std::
   if (count > c.max_position_embeddings - length_)
     return fail(ErrorCode::kUsage, "{} tokens exceed the model's context of {}; shorten the input", length_ + count,
                 c.max_position_embeddings);
+  if (ids.empty()) return ReferenceLogits{};
+  try {
+    return step(ids, trace);
+  } catch (const std::bad_alloc&) {
+    const Position reached = length_ + count;
+    reset();  // some layers have seen the tokens and some have not
+    return fail(ErrorCode::kNoMemory, "no memory left at {} tokens of context; the sequence was forgotten", reached);
+  }
+}
+
+ReferenceLogits ReferenceModel::step(std::span<const TokenId> ids, std::vector<ReferenceTrace>* trace) {
+  const ModelConfig& c = setting_.config;
   ReferenceLogits out;
-  if (ids.empty()) return out;
   if (trace) trace->assign(static_cast<std::size_t>(c.num_hidden_layers), {});
 
   Streams X(ids.size());  // all n streams start equal
@@ -174,7 +199,7 @@ Result<ReferenceLogits> ReferenceModel::feed(std::span<const TokenId> ids, std::
     block(weights_.mtp->block, c.num_hidden_layers, next, start, drafts, nullptr);
     out.mtp = read_out(weights_.mtp->read_out, drafts);
   }
-  length_ += count;
+  length_ += static_cast<Position>(ids.size());
   return out;
 }
 

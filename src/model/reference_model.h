@@ -30,7 +30,7 @@ struct ReferenceOptions {
   bool mtp = false;           // load and run the MTP block
   int threads = 0;            // 0: one per core this process may use
   // Replace the computed frequency tables, [rd/2] each; both or none.
-  std::vector<float> plain_frequencies, compressed_frequencies;
+  std::vector<float> plain_frequencies = {}, compressed_frequencies = {};
 };
 
 struct ReferenceLogits {
@@ -54,7 +54,8 @@ class ReferenceModel {
   const ModelConfig& config() const { return setting_.config; }
   Position length() const { return length_; }
 
-  // Appends tokens. On error nothing changes. `trace`, if given, receives one element per main layer.
+  // Appends tokens. On error nothing changes, except that kNoMemory forgets all tokens. `trace`, if given, receives one
+  // element per main layer.
   Result<ReferenceLogits> feed(std::span<const TokenId> ids, std::vector<ReferenceTrace>* trace = nullptr);
 
   // Forgets all tokens.
@@ -66,6 +67,7 @@ class ReferenceModel {
  private:
   ReferenceModel() = default;
   using Streams = std::vector<reference::Vector>;  // one X per token
+  ReferenceLogits step(std::span<const TokenId> ids, std::vector<ReferenceTrace>* trace);
   void block(const reference::Block& weights, std::int64_t layer, std::span<const TokenId> ids, Position start,
              Streams& X, ReferenceTrace* trace);
   std::vector<double> read_out(const reference::ReadOut& weights, const Streams& X) const;

@@ -30,8 +30,8 @@ TEST_P(AllGoldenModels, TrainedStaysClose) { check_trained(); }
 
 TEST_P(AllGoldenModels, ReferenceHasTheSameBitsForEverySplit) {
   const auto cases = golden_.cases();
-  check_chunks(EngineKind::kReference, Regime::kKvq, cases[cases.size() - 2], kSchedules, {1, 2, 3});
-  check_chunks(EngineKind::kReference, Regime::kFull, cases.back(), {{1, 7, 64}}, {2});
+  check_chunks(EngineKind::kReference, Regime::kKvq, cases[cases.size() - 2], kSchedules, {2});
+  check_chunks(EngineKind::kReference, Regime::kFull, cases.back(), {{1, 7, 64}}, {1, 3});
 }
 
 TEST_P(AllGoldenModels, ExactHasTheSameBitsForEverySplit) {

@@ -1,0 +1,1 @@
+add_dependencies(${target} hadal)  # logits_cli_test runs the program
