@@ -66,6 +66,9 @@ DsmlScanner::DsmlScanner(ScannerOptions options)
       state_(options_.thinking ? State::kReasoning : State::kContent),
       leading_(!options_.keep_leading_newlines) {
   std::erase_if(options_.stop, [](const std::string& stop) { return stop.empty(); });
+  for (const std::string& stop : options_.stop) {
+    kept_newlines_ = std::max(kept_newlines_, std::min(stop.find_first_not_of('\n'), stop.size()));
+  }
   rules_ = rules();
 }
 
@@ -246,9 +249,9 @@ void DsmlScanner::hold(std::vector<Piece>& out) {
   if (held < pending_.size() || !holds_newlines) emit_front(text_kind(), pending_.size() - held, out);
   std::size_t run = std::min(pending_.find_first_not_of('\n'), pending_.size());
   bool counts = std::ranges::any_of(rules_, &Rule::eats_newlines);
-  if (counts && run > 0) {
-    newlines_ += run;
-    drop_front(run);
+  if (counts && run > kept_newlines_) {
+    newlines_ += run - kept_newlines_;
+    drop_front(run - kept_newlines_);
   }
 }
 

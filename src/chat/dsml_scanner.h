@@ -104,11 +104,12 @@ class DsmlScanner {
 
   ScannerOptions options_;
   State state_;
-  std::vector<Rule> rules_;   // of state_
-  bool leading_;              // nothing but newlines seen in this state, and those are to be dropped
-  std::size_t newlines_ = 0;  // newlines held in front of pending_; counted, so that a long run stays linear
-  std::string pending_;       // bytes not yet decided
-  std::uint64_t base_ = 0;    // offset of pending_[0] in the input
+  std::vector<Rule> rules_;        // of state_
+  bool leading_;                   // nothing but newlines seen in this state, and those are to be dropped
+  std::size_t newlines_ = 0;       // newlines held in front of pending_; counted, so that a long run stays linear
+  std::size_t kept_newlines_ = 0;  // how many of them stay in pending_, because a stop sequence begins with as many
+  std::string pending_;            // bytes not yet decided
+  std::uint64_t base_ = 0;         // offset of pending_[0] in the input
   std::size_t undecided_ = std::string::npos;  // in pending_: a marker waiting to see whether a call follows
   bool has_calls_ = false;
   std::deque<std::pair<std::uint64_t, std::uint64_t>> markers_;  // marker tokens: where in the input, from base_ on

@@ -88,7 +88,7 @@ std::vector<ScannerOptions> all_options() {
     options.calls = !(bits & 2);
     options.require_call_shape = bits & 4;
     options.keep_leading_newlines = bits & 8;
-    if (bits & 16) options.stop = {"STOP", "text"};
+    if (bits & 16) options.stop = {"STOP", "text", "\n\n\n", "\na"};
     out.push_back(options);
   }
   return out;

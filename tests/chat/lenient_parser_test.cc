@@ -140,6 +140,16 @@ TEST(Settings, StopSequencesMatchInTheAnswerOnly) {
   EXPECT_EQ(turn.ignored, std::vector<std::string>{"content_after_finished"});
 }
 
+TEST(Settings, StopSequencesMayBeginWithNewlines) {
+  LenientOptions options;
+  options.stop = {"\n\n\n", "\nUser:"};
+  EXPECT_EQ(parse(options, "a\n\nb\n\n\nc").content, "a\n\nb");
+  ParsedTurn turn;
+  turn.add(parse_pieces(options, byte_by_byte("a\n\nUser: b")));
+  EXPECT_EQ(turn.content, "a\n");
+  EXPECT_TRUE(turn.finished);
+}
+
 TEST(Settings, ContinuedTextKeepsItsNewlines) {
   LenientOptions options;
   options.keep_leading_newlines = true;
