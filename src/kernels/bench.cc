@@ -182,15 +182,20 @@ class Bench {
     for (std::int64_t i = 0; i < count; ++i)
       list.push_back(rows_data.data() + static_cast<std::int64_t>(scramble(static_cast<std::uint64_t>(i + 1)) % 20000) * shape.packed_bytes());
     const auto q = numbers(heads * 512, 3);
+    const std::int64_t scratch_bytes = set_->attend_scratch_bytes(shape, heads);
+    std::vector<std::unique_ptr<HugeBuffer>> scratch;
+    for (int i = 0; i < threads_; ++i) {
+      scratch.push_back(std::make_unique<HugeBuffer>(scratch_bytes));
+      if (scratch.back()->data() == nullptr) return;
+      std::memset(scratch.back()->data(), 0, static_cast<std::size_t>(scratch_bytes));
+    }
+    std::vector<std::vector<float>> outs(lanes_.size(), std::vector<float>(static_cast<std::size_t>(heads * 514)));
     Rates r = alternate(
         threads_, slow ? 1 : 16,
-        [&](int) {
-          HugeBuffer scratch(set_->attend_scratch_bytes(shape, heads));
-          std::vector<float> out(static_cast<std::size_t>(heads * 514));
-          if (scratch.data() == nullptr) return 0.0;
-          std::memset(scratch.data(), 0, static_cast<std::size_t>(set_->attend_scratch_bytes(shape, heads)));
-          AttendArgs args{shape, heads, q.data(), list.data(), count, 0.044194174f, out.data(), out.data() + heads,
-                          out.data() + 2 * heads, scratch.data()};
+        [&](int i) {
+          float* out = outs[static_cast<std::size_t>(i)].data();
+          AttendArgs args{shape, heads, q.data(), list.data(), count, 0.044194174f, out, out + heads, out + 2 * heads,
+                          scratch[static_cast<std::size_t>(i)]->data()};
           const int loops = slow ? 1 : 5;
           for (int j = 0; j < loops; ++j) set_->attend_packed(args);
           return 4.0 * heads * count * 512 * loops;
@@ -231,11 +236,12 @@ class Bench {
     if (stopped_) return;
     constexpr std::int64_t n = 262144, k = 512;
     const auto scores = numbers(n, 8);
+    std::vector<std::vector<std::int32_t>> scratch(lanes_.size(), std::vector<std::int32_t>(n));
     Rates r = alternate(
-        threads_, 6,
-        [&](int) {
-          std::vector<std::int32_t> out(k), scratch(n);
-          for (int j = 0; j < 20; ++j) set_->top_k(scores.data(), n, k, out.data(), scratch.data());
+        threads_, 12,
+        [&](int i) {
+          std::vector<std::int32_t> out(k);
+          for (int j = 0; j < 20; ++j) set_->top_k(scores.data(), n, k, out.data(), scratch[static_cast<std::size_t>(i)].data());
           return 4.0 * n * 20;
         },
         [&](int) {

@@ -13,9 +13,7 @@
 // Products y[r] = sum_k W[r,k] x[k]: columns in blocks (kFp4 32, others 128), block partials p combined in ascending
 // order by acc = fma(p, scale, acc), acc from 0; scale is 1 for kBf16 and kF32. Inside a block
 //   kF32, kBf16 activations  column pairs; pair q goes to chain q mod 2, odd column first, then even, each by fma (this is
-//                            what vdpbf16ps computes). A block of 128 has two halves of 64 columns with chains of their
-//                            own, so that fewer steps wait for one another:
-//                            p = c0+c1 (kFp4), p = (c0+c1) + (c2+c3) (others; a half beyond the last column counts 0)
+//                            what vdpbf16ps computes); p = c0+c1
 //   kInt8 activations        (kFp4 only) p = exact integer sum of (2*w)*x, as float; scale = row scale / 2 * token scale.
 //                            Row scales count as at least 2^-60 and at most 2^60 here, so that the product of scales is an
 //                            integer addition to the exponent.

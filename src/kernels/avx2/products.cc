@@ -191,15 +191,8 @@ void columns_tile(std::integer_sequence<int, A...> all, const Job& job, int firs
   std::int64_t block = 0;
   for (std::int64_t left = job.w.padded_cols(); left > 0; left -= Columns::kBlock, ++block) {
     const int width = static_cast<int>(left < Columns::kBlock ? left : Columns::kBlock);
-    const int half = Columns::kBlock == 32 || width < 64 ? width : 64;
     __m256 sum[H * n];
-    chains<Columns, X, n>(tokens, all, columns, p, x, m, begin, half / kColumns, sum);
-    if constexpr (Columns::kBlock != 32) {
-      __m256 rest[H * n];
-      chains<Columns, X, n>(tokens, all, columns, p + half / kColumns * Columns::kBytes, x + half / 2 * X::kWords * m, m,
-                            begin, (width - half) / kColumns, rest);
-      ((sum[A] = _mm256_add_ps(sum[A], rest[A])), ...);
-    }
+    chains<Columns, X, n>(tokens, all, columns, p, x, m, begin, width / kColumns, sum);
     p += width / kColumns * Columns::kBytes;
     x += width / 2 * X::kWords * m;
     const __m256 scale[] = {Columns::scale(job.w, job.tile, block, p, begin), Columns::scale(job.w, job.tile, block, p, begin + H - 1)};

@@ -93,75 +93,38 @@ void store_group(std::integer_sequence<int, T...>, const __m512* f, std::int64_t
   (Lanes::store(y + T * y_stride, f[T], rows), ...);
 }
 
-// The two chains of a run of columns, for every token. A step is kPairs column pairs.
-template <class Pairs, class Dot, int... T>
-void chains(std::integer_sequence<int, T...>, const Pairs& pairs, const std::byte* p, const typename Dot::Word* x, int steps,
-            __m512* sums) {
-  constexpr int m = sizeof...(T), kPair = Dot::kWords * m;
-  __m512 c[m] = {((void)T, _mm512_setzero_ps())...}, d[m] = {((void)T, _mm512_setzero_ps())...};
-#pragma GCC unroll 4
-  for (int i = 0; i < steps; ++i, p += Pairs::kBytes, x += Pairs::kPairs * kPair) {
-    __m512i v[Pairs::kPairs];
-    for (int ahead = 0; ahead < Pairs::kBytes; ahead += 64) prefetch(p + ahead);
-    pairs(p, v);
-    ((c[T] = Dot::step(c[T], v[0], x + T, m)), ...);
-    ((d[T] = Dot::step(d[T], v[1], x + kPair + T, m)), ...);
-    if constexpr (Pairs::kPairs == 4) {
-      ((c[T] = Dot::step(c[T], v[2], x + 2 * kPair + T, m)), ...);
-      ((d[T] = Dot::step(d[T], v[3], x + 3 * kPair + T, m)), ...);
-    }
-  }
-  ((sums[T] = _mm512_add_ps(c[T], d[T])), ...);
-}
-
 // One 16-row tile run times m = sizeof...(T) tokens, by chains of column pairs.
 template <class Pairs, class Dot, int... T>
 void pairs_tile(std::integer_sequence<int, T...> tokens, const PackedMatrix& w, std::int64_t tile, const std::byte* data,
                 float* y, std::int64_t y_stride) {
-  constexpr int m = sizeof...(T), kColumns = 2 * Pairs::kPairs;  // of a step
+  constexpr int m = sizeof...(T), kStep = Pairs::kPairs * Dot::kWords * m;
   const Pairs pairs;
   const std::byte* p = w.tiles + tile * w.tile_run_bytes();
   const auto* x = reinterpret_cast<const typename Dot::Word*>(data);
   __m512 f[m] = {((void)T, _mm512_setzero_ps())...};
   std::int64_t block = 0;
-  for (std::int64_t left = w.padded_cols(); left > 0; left -= Pairs::kBlock, ++block) {
-    const int columns = static_cast<int>(left < Pairs::kBlock ? left : Pairs::kBlock);
-    __m512 sum[m];
-    if constexpr (Pairs::kBlock == 32) {
-      chains<Pairs, Dot>(tokens, pairs, p, x, 32 / kColumns, sum);
-    } else {
-      const int first = columns < 64 ? columns : 64;
-      __m512 rest[m];
-      chains<Pairs, Dot>(tokens, pairs, p, x, first / kColumns, sum);
-      chains<Pairs, Dot>(tokens, pairs, p + first / kColumns * Pairs::kBytes, x + first / 2 * Dot::kWords * m,
-                         (columns - first) / kColumns, rest);
-      ((sum[T] = _mm512_add_ps(sum[T], rest[T])), ...);
+  for (std::int64_t left = w.padded_cols(); left > 0; left -= Pairs::kBlock, ++block, p += Pairs::kTail) {
+    __m512 c[m] = {((void)T, _mm512_setzero_ps())...}, d[m] = {((void)T, _mm512_setzero_ps())...};
+    const int steps = static_cast<int>(left < Pairs::kBlock ? left : Pairs::kBlock) / (2 * Pairs::kPairs);
+#pragma GCC unroll 4
+    for (int i = 0; i < steps; ++i, p += Pairs::kBytes, x += kStep) {
+      __m512i v[Pairs::kPairs];
+      for (int ahead = 0; ahead < Pairs::kBytes; ahead += 64) prefetch(p + ahead);
+      pairs(p, v);
+      ((c[T] = Dot::step(c[T], v[0], x + T, m)), ...);
+      ((d[T] = Dot::step(d[T], v[1], x + Dot::kWords * m + T, m)), ...);
+      if constexpr (Pairs::kPairs == 4) {
+        ((c[T] = Dot::step(c[T], v[2], x + 2 * Dot::kWords * m + T, m)), ...);
+        ((d[T] = Dot::step(d[T], v[3], x + 3 * Dot::kWords * m + T, m)), ...);
+      }
     }
-    p += columns / kColumns * Pairs::kBytes;
-    x += columns / 2 * Dot::kWords * m;
     const __m512 scale = Pairs::scale(w, tile, block, p);
-    p += Pairs::kTail;
-    ((f[T] = _mm512_fmadd_ps(sum[T], scale, f[T])), ...);
+    ((f[T] = _mm512_fmadd_ps(_mm512_add_ps(c[T], d[T]), scale, f[T])), ...);
   }
   store_group(tokens, f, w.rows - tile * kTileRows, y + tile * kTileRows, y_stride);
 }
 
 // kF32 weights: a column is a register already; a pair is two of them.
-template <int... T>
-void f32_chains(std::integer_sequence<int, T...>, const float* p, const float* x, int columns, __m512* sums) {
-  constexpr int m = sizeof...(T);
-  __m512 c[m] = {((void)T, _mm512_setzero_ps())...}, d[m] = {((void)T, _mm512_setzero_ps())...};
-  for (; columns > 0; columns -= 4, p += 64, x += 4 * m) {
-    for (int ahead = 0; ahead < 256; ahead += 64) prefetch(reinterpret_cast<const std::byte*>(p) + ahead);
-    __m512 w0 = Lanes::load(p), w1 = Lanes::load(p + 16), w2 = Lanes::load(p + 32), w3 = Lanes::load(p + 48);
-    ((c[T] = _mm512_fmadd_ps(w1, _mm512_set1_ps(x[m + T]), c[T])), ...);
-    ((d[T] = _mm512_fmadd_ps(w3, _mm512_set1_ps(x[3 * m + T]), d[T])), ...);
-    ((c[T] = _mm512_fmadd_ps(w0, _mm512_set1_ps(x[T]), c[T])), ...);
-    ((d[T] = _mm512_fmadd_ps(w2, _mm512_set1_ps(x[2 * m + T]), d[T])), ...);
-  }
-  ((sums[T] = _mm512_add_ps(c[T], d[T])), ...);
-}
-
 template <int... T>
 void f32_tile(std::integer_sequence<int, T...> tokens, const PackedMatrix& w, std::int64_t tile, const std::byte* data,
               float* y, std::int64_t y_stride) {
@@ -169,12 +132,17 @@ void f32_tile(std::integer_sequence<int, T...> tokens, const PackedMatrix& w, st
   const auto* p = reinterpret_cast<const float*>(w.tiles + tile * w.tile_run_bytes());
   const auto* x = reinterpret_cast<const float*>(data);
   __m512 f[m] = {((void)T, _mm512_setzero_ps())...};
-  for (std::int64_t left = w.padded_cols(); left > 0; left -= 128, p += 128 * 16, x += 128 * m) {
-    const int first = left < 64 ? static_cast<int>(left) : 64, second = left < 128 ? static_cast<int>(left) - first : 64;
-    __m512 a[m], b[m];
-    f32_chains(tokens, p, x, first, a);
-    f32_chains(tokens, p + 64 * 16, x + 64 * m, second, b);
-    ((f[T] = _mm512_add_ps(_mm512_add_ps(a[T], b[T]), f[T])), ...);
+  for (std::int64_t left = w.padded_cols(); left > 0; left -= 128) {
+    __m512 c[m] = {((void)T, _mm512_setzero_ps())...}, d[m] = {((void)T, _mm512_setzero_ps())...};
+    for (std::int64_t i = left < 128 ? left : 128; i > 0; i -= 4, p += 64, x += 4 * m) {
+      for (int ahead = 0; ahead < 256; ahead += 64) prefetch(reinterpret_cast<const std::byte*>(p) + ahead);
+      __m512 w0 = Lanes::load(p), w1 = Lanes::load(p + 16), w2 = Lanes::load(p + 32), w3 = Lanes::load(p + 48);
+      ((c[T] = _mm512_fmadd_ps(w1, _mm512_set1_ps(x[m + T]), c[T])), ...);
+      ((d[T] = _mm512_fmadd_ps(w3, _mm512_set1_ps(x[3 * m + T]), d[T])), ...);
+      ((c[T] = _mm512_fmadd_ps(w0, _mm512_set1_ps(x[T]), c[T])), ...);
+      ((d[T] = _mm512_fmadd_ps(w2, _mm512_set1_ps(x[2 * m + T]), d[T])), ...);
+    }
+    ((f[T] = _mm512_add_ps(_mm512_add_ps(c[T], d[T]), f[T])), ...);
   }
   store_group(tokens, f, w.rows - tile * kTileRows, y + tile * kTileRows, y_stride);
 }

@@ -67,9 +67,9 @@ F float_row_block(const PackedMatrix& w, std::int64_t tile, const std::byte* run
   F acc = Lanes::zero();
   for (std::int64_t begin = 0; begin < w.padded_cols(); begin += step) {
     const std::int64_t end = begin + step < w.padded_cols() ? begin + step : w.padded_cols();
-    F chain[4] = {Lanes::zero(), Lanes::zero(), Lanes::zero(), Lanes::zero()};
+    F chain[2] = {Lanes::zero(), Lanes::zero()};
     for (std::int64_t k = begin; k < end; k += 2) {
-      F& c = chain[k / 2 % 2 + (k - begin) / 64 * 2];
+      F& c = chain[k / 2 % 2];
       c = Lanes::fma(column(w.encoding, run, k + 1), Lanes::set(x.value(k + 1, t)), c);
       c = Lanes::fma(column(w.encoding, run, k), Lanes::set(x.value(k, t)), c);
     }
@@ -80,9 +80,7 @@ F float_row_block(const PackedMatrix& w, std::int64_t tile, const std::byte* run
     } else if (w.encoding == Encoding::kFp8) {
       scale = Lanes::set(w.scales[tile * w.scale_blocks() + begin / 128]);
     }
-    F partial = Lanes::add(chain[0], chain[1]);
-    if (step == 128) partial = Lanes::add(partial, Lanes::add(chain[2], chain[3]));
-    acc = Lanes::fma(partial, scale, acc);
+    acc = Lanes::fma(Lanes::add(chain[0], chain[1]), scale, acc);
   }
   return acc;
 }
