@@ -37,7 +37,7 @@ struct GoldenModel {
   }
 };
 
-// tiny-base comes with the repository, the others with HADAL_GOLDEN; an empty path means the model is not here.
+// tiny-base and tiny-fp4 come with the repository, the others with HADAL_GOLDEN; an empty path: the model is not here.
 inline std::string golden_model_path(const std::string& name) {
   for (const std::string& root : {golden_path("model/"), external_golden() + "/model/"})
     if (std::filesystem::exists(root + name + "/golden/golden.safetensors")) return root + name;

@@ -1,4 +1,4 @@
-// The engines against the published inference program, on the golden model that comes with the repository.
+// The engines against the published inference program, on the golden models that come with the repository.
 // golden_model_full_test.cc does the same on all golden models, with every split.
 #include "model/golden_model.h"
 
@@ -31,7 +31,7 @@ TEST_P(GoldenModels, TrainedHasTheSameBitsForEverySplit) {
   check_chunks(EngineKind::kTrained, Regime::kKvq, golden_.cases().back(), {{1}, {1, 7, 64}, {130}}, {1, 3});
 }
 
-INSTANTIATE_TEST_SUITE_P(Fast, GoldenModels, testing::Values("tiny-base"), test::golden_name);
+INSTANTIATE_TEST_SUITE_P(Fast, GoldenModels, testing::Values("tiny-base", "tiny-fp4"), test::golden_name);
 
 }  // namespace
 }  // namespace hadal

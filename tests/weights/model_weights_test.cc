@@ -164,6 +164,7 @@ void expect_generated_exact(const test::TinyShape& shape) {
 }
 
 TEST(ModelWeights, GoldenBase) { expect_exact(test::golden_path("model/tiny-base")); }
+TEST(ModelWeights, GoldenFp4) { expect_exact(test::golden_path("model/tiny-fp4")); }
 TEST(ModelWeights, EmbeddedNano) { expect_exact(HADAL_SOURCE_DIR "/nano/weights"); }
 TEST(ModelWeights, TinyFlash) { expect_generated_exact(test::tiny_flash()); }
 TEST(ModelWeights, TinyPro) { expect_generated_exact(test::tiny_pro()); }
