@@ -7,6 +7,7 @@
 #include "cli/options.h"
 #include "cli/report.h"
 #include "kernels/bench.h"
+#include "kernels/kernels.h"
 #include "machine/cores.h"
 #include "machine/probe.h"
 
@@ -32,6 +33,7 @@ int run_bench(const BenchOptions& options) {
     fmt::print("{}, {} cores, {} MiB last-level cache, {:.1f} GB memory; {} thread{}, CPU time\n", machine.model_name,
                machine.cores, machine.l3_bytes >> 20, static_cast<double>(machine.memory_total_bytes) / 1e9, threads,
                threads == 1 ? "" : "s");
+    fmt::print("kernel sets: {}\n", kernel_sets_text());
     fmt::print("{:<12} {:<7} {:>10} {:>10}  {:<8} {:>6}\n", "kernel", "set", "rate", "limit", "unit", "share");
   }
   auto rows = bench_kernels(threads, [&](const BenchRow& r) {

@@ -61,10 +61,12 @@ void hc_pre(const float* streams, const float* pre, int n, std::int64_t d, float
 }
 
 // X'_k = post_k y + sum_j comb[j][k] X_j, j ascending; the first index of comb is the source stream.
-template <class V>
-void hc_post(const float* y, const float* post, const float* comb, int n, std::int64_t d, float* streams) {
+// A fixed count keeps the streams in registers.
+template <class V, int kStreams>
+void hc_post_of(const float* y, const float* post, const float* comb, int n, std::int64_t d, float* streams) {
+  if constexpr (kStreams > 0) n = kStreams;
   for_lanes<V>(d, [&](std::int64_t i, auto load, auto store) {
-    typename V::F x[kMaxStreams];
+    typename V::F x[kStreams > 0 ? kStreams : kMaxStreams];
     for (int j = 0; j < n; ++j) x[j] = load(streams + j * d + i);
     auto v = load(y + i);
     for (int k = 0; k < n; ++k) {
@@ -73,6 +75,12 @@ void hc_post(const float* y, const float* post, const float* comb, int n, std::i
       store(streams + k * d + i, acc);
     }
   });
+}
+
+template <class V>
+void hc_post(const float* y, const float* post, const float* comb, int n, std::int64_t d, float* streams) {
+  if (n == 4) hc_post_of<V, 4>(y, post, comb, n, d, streams);  // hc_mult of every release
+  else hc_post_of<V, 0>(y, post, comb, n, d, streams);
 }
 
 template <class V>

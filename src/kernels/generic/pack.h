@@ -58,26 +58,26 @@ void pack_activations(ActivationKind kind, const float* x, std::int64_t x_stride
     // Words of the group: cols * m, cols/2 * m, or cols/4 * m quads, then cols/32 * m scales and offsets.
     auto* scales = reinterpret_cast<float*>(words + padded / 4 * m);
     auto* offsets = reinterpret_cast<std::int32_t*>(scales + padded / 32 * m);
+    const int size = kind == ActivationKind::kF32 ? 32 : kind == ActivationKind::kBf16 ? 16 : 8;  // words of 32 columns
     for (std::int64_t k = 0; k < padded; k += 32) {
+      std::uint32_t* to = words + k / 32 * size * m;
       std::uint32_t part[kTokenGroup][32];
-      int size = 32;
       for (int t = 0; t < m; ++t) {
         const std::int64_t row = tokens != nullptr ? tokens[first + t] : first + t;
         float space[32];
         const float* v = padded_block<V>(x + row * x_stride, k, cols, space);
+        std::uint32_t* out_words = m == 1 ? to : part[t];  // one token needs no interleaving
         if (kind == ActivationKind::kF32) {
-          __builtin_memcpy(part[t], v, 128);
+          __builtin_memcpy(out_words, v, 128);
         } else if (kind == ActivationKind::kBf16) {
-          size = 16;
-          auto* halves = reinterpret_cast<std::uint16_t*>(part[t]);
+          auto* halves = reinterpret_cast<std::uint16_t*>(out_words);
           for (int i = 0; i < 32; i += 16)
             V::store_u16(halves + i, V::template shr<16>(bf16_activation<V>(V::load(v + i))));
         } else {
-          size = 8;
-          quantize_int8<V>(v, part[t], scales[k / 32 * m + t], offsets[k / 32 * m + t]);
+          quantize_int8<V>(v, out_words, scales[k / 32 * m + t], offsets[k / 32 * m + t]);
         }
       }
-      std::uint32_t* to = words + k / 32 * size * m;
+      if (m == 1) continue;
       for (int i = 0; i < size; ++i)
         for (int t = 0; t < m; ++t) to[i * m + t] = part[t][i];
     }
