@@ -30,12 +30,12 @@ timed() {  # runs a command and says how long it took
 echo
 echo "== 1. A question about a document of $(wc -w <"$demo/document.txt") words"
 echo "   $(cat "$demo/question.txt")"
-timed "$hadal" run --file "$demo/document.txt" -p "$(cat "$demo/question.txt")"
+timed "$hadal" run -n 200 --file "$demo/document.txt" -p "$(cat "$demo/question.txt")"
 
 echo
 echo "== 2. A request that needs a tool"
 echo "   $(cat "$demo/request.txt")"
-timed "$hadal" run --tools "$demo/tools.json" -p "$(cat "$demo/request.txt")"
+timed "$hadal" run -n 200 --tools "$demo/tools.json" -p "$(cat "$demo/request.txt")"
 
 cat <<'TEXT'
 
