@@ -29,7 +29,9 @@ class CharClasses {
     return {bits_[step.code_point], step.length};
   }
 
-  std::uint8_t bits(char32_t code_point) const { return code_point < bits_.size() ? bits_[code_point] : std::uint8_t{kOther}; }
+  std::uint8_t bits(char32_t code_point) const {
+    return code_point < bits_.size() ? bits_[code_point] : std::uint8_t{kOther};
+  }
 
  private:
   CharClasses();

@@ -6,10 +6,12 @@
 #include <array>
 #include <initializer_list>
 
+#include "tokens/utf8.h"
+
 namespace hadal::tokens {
 namespace {
 
-// The DOM parser, not On-Demand: it checks the whole document, keys may come in any order, and 6 MB take 10 ms.
+// The DOM parser, not On-Demand: it checks the whole document, keys may come in any order, and 6 MB take about 20 ms.
 using simdjson::dom::array;
 using simdjson::dom::element;
 using simdjson::dom::object;
@@ -76,9 +78,9 @@ struct Reader {
 
   // What is found is shown as JSON, on one line and not longer than a terminal's.
   static std::string shown(element e) {
-    std::string text = simdjson::to_string(e);
-    if (text.size() > 120) text = text.substr(0, 120) + "...";
-    return text;
+    const std::string text = simdjson::to_string(e);
+    const std::string_view start = shortened(text, 120);
+    return start.size() == text.size() ? text : std::string(start) + "...";
   }
 
   Status expect_string(object o, std::string_view key, std::string_view want, std::string_view path) const {
@@ -105,7 +107,7 @@ struct Reader {
   Status expect_only(object o, std::initializer_list<std::string_view> known, std::string_view path) const {
     for (const auto& [key, value] : o) {
       if (std::find(known.begin(), known.end(), key) != known.end() || value.is_null()) continue;
-      return refuse("'{}{}' is not a field known here", path, key.substr(0, 60));
+      return refuse("'{}{}' is not a field known here", path, shortened(key, 60));
     }
     return {};
   }
@@ -198,7 +200,7 @@ Status read_vocabulary(const Reader& r, object model, TokenizerJson& out) {
   for (const auto& [text, value] : vocabulary) {
     std::int64_t id;
     if (value.get(id) || id < 0 || id >= kMaxIds) {
-      return r.bad("'model.vocab' gives '{}' something else than an id in 0..{}", text.substr(0, 60), kMaxIds - 1);
+      return r.bad("'model.vocab' gives '{}' something else than an id in 0..{}", shortened(text, 60), kMaxIds - 1);
     }
     out.vocabulary.push_back({text, static_cast<std::int32_t>(id)});
   }

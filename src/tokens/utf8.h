@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <string_view>
 
 namespace hadal::tokens {
 
@@ -36,6 +37,13 @@ inline Utf8Step utf8_step(const unsigned char* p, std::size_t n) {
     high = 0xBF;
   }
   return {Utf8::kWellFormed, need, code_point};
+}
+
+// The first `most` bytes of a well-formed text, or a little less so as to end between characters. For messages.
+inline std::string_view shortened(std::string_view text, std::size_t most) {
+  if (text.size() <= most) return text;
+  while (most > 0 && (static_cast<unsigned char>(text[most]) & 0xC0) == 0x80) --most;
+  return text.substr(0, most);
 }
 
 }  // namespace hadal::tokens

@@ -8,12 +8,13 @@
 #include <optional>
 
 #include "tokens/byte_alphabet.h"
+#include "tokens/utf8.h"
 
 namespace hadal::tokens {
 namespace {
 
 // Enough of a text from the file to find it there.
-std::string_view brief(std::string_view text) { return text.substr(0, 100); }
+std::string_view brief(std::string_view text) { return shortened(text, 100); }
 
 // Printable text -> entry of the vocabulary list. Open addressing, filled once; three look-ups per merge.
 class Dictionary {

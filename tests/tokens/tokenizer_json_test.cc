@@ -117,6 +117,21 @@ TEST(TokenizerJson, RefusesWhatIsNotJson) {
   EXPECT_FALSE(Tokenizer::from_json(deep, "made up"));
 }
 
+TEST(TokenizerJson, ShowsLongValuesShortAndWellFormed) {
+  json document = base();
+  std::string version;
+  for (int i = 0; i < 1000; ++i) version += "中";
+  for (std::string prefix : {"", "a", "ab"}) {
+    document["version"] = prefix + version;
+    const std::string message = refusal(document);
+    EXPECT_LT(message.size(), 300u);
+    Utf8Stream stream;
+    std::string text;
+    stream.push(message, text);
+    EXPECT_EQ(text, message);
+  }
+}
+
 TEST(TokenizerJson, NamesTheFileItCannotOpen) {
   const auto tokenizer = Tokenizer::load("/nonexistent/tokenizer.json");
   ASSERT_FALSE(tokenizer);
