@@ -15,7 +15,10 @@
 namespace hadal {
 namespace {
 
-constexpr std::int64_t kStream = std::int64_t{128} << 20;  // weight bytes a thread streams: far beyond the last cache
+// Weight bytes a thread streams: far beyond its share of the last cache; all threads together stay at about 4 GiB.
+std::int64_t stream_bytes(int threads) {
+  return std::clamp((std::int64_t{4} << 30) / threads, std::int64_t{32} << 20, std::int64_t{128} << 20) >> 21 << 21;
+}
 constexpr std::int64_t kRows = 2048, kCols = 4096;         // an expert's gate matrix in V4-Flash
 
 std::uint64_t scramble(std::uint64_t z) {
@@ -32,12 +35,14 @@ std::vector<float> numbers(std::int64_t n, std::uint64_t seed) {
 
 // One thread's inputs. All formats read the same bytes: any bytes are valid weights, and values do not change the speed.
 struct Lane {
-  HugeBuffer stream{kStream};
+  explicit Lane(std::int64_t n) : bytes(n), stream(n) {}
+  std::int64_t bytes;
+  HugeBuffer stream;
   std::vector<float> scales;
 
   bool fill(std::uint64_t seed) {
     if (stream.data() == nullptr) return false;
-    for (std::int64_t i = 0; i < kStream; i += 8) {
+    for (std::int64_t i = 0; i < bytes; i += 8) {
       const std::uint64_t v = scramble(seed += 0x9E3779B97F4A7C15ull) & 0x3f3f3f3f3f3f3f3full;  // bfloat16 below 2
       std::memcpy(stream.data() + i, &v, 8);
     }
@@ -78,7 +83,7 @@ class Bench {
  public:
   Bench(int threads, const std::function<bool(const BenchRow&)>& each) : threads_(threads), each_(each) {
     for (int i = 0; i < threads; ++i) {
-      lanes_.push_back(std::make_unique<Lane>());
+      lanes_.push_back(std::make_unique<Lane>(stream_bytes(threads)));
       if (!lanes_.back()->fill(static_cast<std::uint64_t>(i + 1))) lanes_.clear(), threads_ = 0;
       if (threads_ == 0) return;
     }
@@ -127,7 +132,7 @@ class Bench {
     if (stopped_) return;
     const Packed x = pack(kind, 1);
     const std::int64_t bytes = matrix(encoding, *lanes_[0], 0).bytes();
-    const std::int64_t count = slow ? 1 : kStream / bytes;
+    const std::int64_t stream = lanes_[0]->bytes, count = slow ? 1 : stream / bytes;
     Rates r = alternate(
         threads_, slow ? 1 : 12,
         [&](int i) {
@@ -140,8 +145,8 @@ class Bench {
         },
         [&](int i) {
           const double begin = thread_cpu_seconds();
-          read_once(lanes_[static_cast<std::size_t>(i)]->stream.data(), kStream);
-          return static_cast<double>(kStream) / (thread_cpu_seconds() - begin);
+          read_once(lanes_[static_cast<std::size_t>(i)]->stream.data(), stream);
+          return static_cast<double>(stream) / (thread_cpu_seconds() - begin);
         });
     add(name, "GB/s", r, 1e9);
   }
@@ -151,7 +156,7 @@ class Bench {
     if (stopped_) return;
     const Packed x = pack(kind, tokens);
     const std::int64_t bytes = matrix(encoding, *lanes_[0], 0).bytes();
-    const std::int64_t count = slow ? 1 : std::max<std::int64_t>(1, tokens > 8 ? 1 : kStream / bytes / 4);
+    const std::int64_t count = slow ? 1 : std::max<std::int64_t>(1, tokens > 8 ? 1 : lanes_[0]->bytes / bytes / 4);
     const std::int64_t tiles = slow ? 1 : kRows / 16;
     Rates r = alternate(
         threads_, slow ? 1 : 16,

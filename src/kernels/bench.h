@@ -18,7 +18,7 @@ struct BenchRow {
 };
 
 // Every kernel of every set (of the one HADAL_ISA names, if set), about 10 s in all. Rates use each thread's CPU time. `each` sees a row when it is done and
-// stops the run by returning false. Empty when the memory for it (about 200 MB) cannot be had.
+// stops the run by returning false. Empty when the memory for it (130 MB a thread, at most about 4 GiB) cannot be had.
 std::vector<BenchRow> bench_kernels(int threads, const std::function<bool(const BenchRow&)>& each);
 
 }  // namespace hadal

@@ -85,24 +85,24 @@ void read_isa(MachineInfo& info) {
 }
 
 double measure_read_bandwidth(int threads) {
-  // Well beyond any cache share of a core, small enough to be ready in some milliseconds.
-  constexpr std::int64_t kBytes = std::int64_t{96} << 20;
+  // Well beyond any cache share of a core, small enough to be ready in some milliseconds; 2 GiB in all.
+  const std::int64_t bytes = std::clamp((std::int64_t{2} << 30) / threads, std::int64_t{16} << 20, std::int64_t{96} << 20);
   std::vector<std::unique_ptr<HugeBuffer>> buffers;
   for (int i = 0; i < threads; ++i) {
-    buffers.push_back(std::make_unique<HugeBuffer>(kBytes));
+    buffers.push_back(std::make_unique<HugeBuffer>(bytes));
     if (buffers.back()->data() == nullptr) return 0;
   }
   std::vector<double> rates(static_cast<std::size_t>(threads), 0.0);
   std::atomic<int> ready{0};
   auto body = [&](std::size_t i) {
     std::byte* data = buffers[i]->data();
-    std::memset(data, 1, kBytes);
+    std::memset(data, 1, static_cast<std::size_t>(bytes));
     ready.fetch_add(1);
     while (ready.load() < threads) std::this_thread::yield();
     for (int round = 0; round < 5; ++round) {
       const double begin = thread_cpu_seconds();
-      read_once(data, kBytes);
-      rates[i] = std::max(rates[i], kBytes / std::max(thread_cpu_seconds() - begin, 1e-9));
+      read_once(data, bytes);
+      rates[i] = std::max(rates[i], static_cast<double>(bytes) / std::max(thread_cpu_seconds() - begin, 1e-9));
     }
   };
   std::vector<std::thread> helpers;

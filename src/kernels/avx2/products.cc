@@ -26,7 +26,6 @@ struct Pair { __m256 even, odd; };
 struct Bf16Words {
   using Word = std::int32_t;
   static constexpr int kWords = 1;
-  static constexpr bool kExact = false;
   static Pair pair(const Word* x, std::int64_t) {
     __m256i v = _mm256_set1_epi32(*x);
     return {low_half(v), high_half(v)};
@@ -35,7 +34,6 @@ struct Bf16Words {
 struct F32Words {
   using Word = float;
   static constexpr int kWords = 2;
-  static constexpr bool kExact = true;
   static Pair pair(const Word* x, std::int64_t m) { return {_mm256_set1_ps(x[0]), _mm256_set1_ps(x[m])}; }
 };
 
@@ -59,34 +57,36 @@ struct Fp4Columns {
               column(_mm256_srli_epi32(q, 12), _mm256_slli_epi32(q, 16))};
     out[3] = {column(_mm256_srli_epi32(q, 20), _mm256_slli_epi32(q, 8)), column(_mm256_srli_epi32(q, 28), q)};
   }
-  static __m256 made_good(__m256 sum) { return sum; }
   static __m256 scale(const PackedMatrix&, std::int64_t, std::int64_t, const std::byte* tail, int half) {
     __m128i bytes = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(tail + 8 * half));
     return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu8_epi32(bytes), 23));
   }
 };
 
-// E4M3 moved into the fields of a half-precision float is the value times 2^-8, subnormals included, and the conversion
-// to float32 is exact whatever the denormal mode. With bfloat16 activations (which are 0 or at least 2^-96) the 2^8 is
-// made good once for each block; nothing can underflow on the way.
+// E4M3 to bfloat16 by bytes. For a normal code the bfloat16 is 0x3c00 + (code << 4): its high byte depends on the upper four
+// bits, its low byte is the lower four bits moved up. Codes 0..7 (zero and subnormals) are corrected by two tables: adding
+// 0x78 with saturation leaves them at 0x78..0x7f, where pshufb reads entries 8..15, and puts all others above 0x7f, where
+// it gives 0.
 template <class X>
 struct Fp8Columns {
   static constexpr int kPairs = 2, kBytes = 64, kBlock = 128, kTail = 0;
-  const __m256i fields = _mm256_set1_epi16(static_cast<short>(0xbf80));
+  static __m256i twice(__m128i v) { return _mm256_broadcastsi128_si256(v); }
+  const __m256i high = twice(_mm_setr_epi8(0x3c, 0x3d, 0x3e, 0x3f, 0x40, 0x41, 0x42, 0x43, -0x44, -0x43, -0x42, -0x41,
+                                           -0x40, -0x3f, -0x3e, -0x3d));
+  const __m256i high_fix = twice(_mm_setr_epi8(0, 0, 0, 0, 0, 0, 0, 0, -0x3c, -1, -1, -1, 0, 0, 0, 0));
+  const __m256i low_fix = twice(_mm_setr_epi8(0, 0, 0, 0, 0, 0, 0, 0, 0, -16, 96, -112, -64, -48, -32, -16));
 
-  static __m256 widen(__m128i halves) {
-    __m256 v = _mm256_cvtph_ps(halves);
-    return X::kExact ? _mm256_mul_ps(v, _mm256_set1_ps(256)) : v;
-  }
   void operator()(const std::byte* p, int half, Pair* out) const {
-    // Low lane: columns 0 and 1 of eight rows, high lane: columns 2 and 3; a word is (even, odd).
-    __m256i w = _mm256_permute4x64_epi64(load(p + 32 * half), 0xd8);
-    __m256i odd = _mm256_and_si256(_mm256_srai_epi16(w, 1), fields);
-    __m256i even = _mm256_and_si256(_mm256_srai_epi16(_mm256_slli_epi16(w, 8), 1), fields);
-    out[0] = {widen(_mm256_castsi256_si128(even)), widen(_mm256_castsi256_si128(odd))};
-    out[1] = {widen(_mm256_extracti128_si256(even, 1)), widen(_mm256_extracti128_si256(odd, 1))};
+    const __m256i q = load(p + 32 * half), nibble = _mm256_set1_epi8(15);
+    const __m256i small = _mm256_adds_epu8(_mm256_and_si256(q, _mm256_set1_epi8(0x7f)), _mm256_set1_epi8(0x78));
+    const __m256i upper = _mm256_and_si256(_mm256_srli_epi16(q, 4), nibble);
+    const __m256i lower = _mm256_andnot_si256(nibble, _mm256_slli_epi16(q, 4));
+    const __m256i hi = _mm256_add_epi8(_mm256_shuffle_epi8(high, upper), _mm256_shuffle_epi8(high_fix, small));
+    const __m256i lo = _mm256_add_epi8(lower, _mm256_shuffle_epi8(low_fix, small));
+    const __m256i first = _mm256_unpacklo_epi8(lo, hi), second = _mm256_unpackhi_epi8(lo, hi);
+    out[0] = {low_half(first), high_half(first)};
+    out[1] = {low_half(second), high_half(second)};
   }
-  static __m256 made_good(__m256 sum) { return X::kExact ? sum : _mm256_mul_ps(sum, _mm256_set1_ps(256)); }
   static __m256 scale(const PackedMatrix& w, std::int64_t tile, std::int64_t block, const std::byte*, int) {
     return _mm256_set1_ps(w.scales[tile * w.scale_blocks() + block]);
   }
@@ -101,7 +101,6 @@ struct Bf16Columns {
       out[i] = {low_half(v), high_half(v)};
     }
   }
-  static __m256 made_good(__m256 sum) { return sum; }
   static __m256 scale(const PackedMatrix&, std::int64_t, std::int64_t, const std::byte*, int) { return _mm256_set1_ps(1); }
 };
 
@@ -113,7 +112,6 @@ struct F32Columns {
     out[0] = {_mm256_loadu_ps(f), _mm256_loadu_ps(f + 16)};
     out[1] = {_mm256_loadu_ps(f + 32), _mm256_loadu_ps(f + 48)};
   }
-  static __m256 made_good(__m256 sum) { return sum; }
   static __m256 scale(const PackedMatrix&, std::int64_t, std::int64_t, const std::byte*, int) { return _mm256_set1_ps(1); }
 };
 
@@ -197,7 +195,7 @@ void columns_tile(std::integer_sequence<int, A...> all, const Job& job, int firs
     x += width / 2 * X::kWords * m;
     const __m256 scale[] = {Columns::scale(job.w, job.tile, block, p, begin), Columns::scale(job.w, job.tile, block, p, begin + H - 1)};
     p += Columns::kTail;
-    ((f[A] = _mm256_fmadd_ps(Columns::made_good(sum[A]), scale[A / n], f[A])), ...);
+    ((f[A] = _mm256_fmadd_ps(sum[A], scale[A / n], f[A])), ...);
   }
   (store_half(f[A], job.rows(), 8 * (begin + A / n), job.y + (first + A % n) * job.y_stride), ...);
 }
