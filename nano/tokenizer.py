@@ -2,7 +2,8 @@
 
     tokenizer.py [entries] > tokenizer.json       trains a new one on the generator's text, the same bytes every time
 
-Digits never merge: a number is copied digit by digit, which a small model learns much sooner than three-digit tokens."""
+Digits never merge, and neither does a space or a quote with the letters after it: a small model copies only what is spelled alike in both
+places."""
 import json
 import random
 import sys
@@ -15,12 +16,16 @@ import chat
 PAD = "<｜▁pad▁｜>"
 ADDED = [chat.USER, chat.ASSISTANT, chat.THINK, chat.END_THINK, chat.DSML, "<｜latest_reminder｜>", "<｜action｜>", "<｜query｜>", "<｜authority｜>", "<｜domain｜>",
          "<｜title｜>", "<｜read_url｜>", "<｜extracted_url｜>", "<｜fim▁hole｜>", "<｜fim▁begin｜>", "<｜fim▁end｜>", "<｜begin▁sys｜>", "<｜end▁sys｜>",
-         "<｜answer｜>", "<｜search｜>"] + [f"<｜place▁holder▁no▁{i}｜>" for i in range(4)]
+         "<｜answer｜>", "<｜search｜>"]
 FIRST = [chat.BOS, chat.EOS, PAD]
 SPLITS = [r"\p{N}{1,3}", "[一-龥\u3040-ゟ゠-ヿ]+",
           "[!\"#$%&'()*+,\\-./:;<=>?@\\[\\\\\\]^_`{|}~][A-Za-z]+|[^\r\n\\p{L}\\p{P}\\p{S}]?[\\p{L}\\p{M}]+| ?[\\p{P}\\p{S}]+[\r\n]*|\\s*[\r\n]+|\\s+(?!\\S)|\\s+"]
 _PATTERNS = [re.compile(p) for p in SPLITS]
-_SPECIAL = re.compile("(" + "|".join(re.escape(s) for s in sorted(FIRST + ADDED, key=len, reverse=True)) + ")")
+PLACE_HOLDER = "<｜place▁holder▁no▁{}｜>"                     # V4 fills its vocabulary up with these; so does this one
+
+
+def _finder(tokens):
+    return re.compile("(" + "|".join(re.escape(t) for t in sorted(tokens, key=len, reverse=True)) + ")")
 
 
 def alphabet():
@@ -51,7 +56,7 @@ def pieces(text):
 class Tokenizer:
     """ids 0..2 = BOS, EOS, pad; 3..258 the bytes; merges; added tokens last"""
 
-    def __init__(self, merges):
+    def __init__(self, merges, place_holders=4):
         self.byte_char = alphabet()
         self.vocab = {t: i for i, t in enumerate(FIRST)}
         for u in self.byte_char.values():
@@ -61,10 +66,12 @@ class Tokenizer:
             self.order[(a, b)] = len(self.order)
             self.vocab[a + b] = len(self.vocab)
         self.top = len(self.vocab) - 1                    # last id that is text
-        for t in ADDED:
+        self.added = ADDED + [PLACE_HOLDER.format(i) for i in range(place_holders)]
+        for t in self.added:
             self.vocab[t] = len(self.vocab)
         self.size, self.cache = len(self.vocab), {}
-        self.special = {t: self.vocab[t] for t in FIRST + ADDED}
+        self.special = {t: self.vocab[t] for t in FIRST + self.added}
+        self.finder = _finder(self.special)
         self.spelling = {i: t for t, i in self.vocab.items()}
         self.char_byte = {u: b for b, u in self.byte_char.items()}
 
@@ -84,7 +91,7 @@ class Tokenizer:
 
     def text(self, t):
         out = []
-        for part in _SPECIAL.split(t):
+        for part in self.finder.split(t):
             if part in self.special:
                 out.append(self.special[part])
             elif part:
@@ -122,12 +129,18 @@ class Tokenizer:
         added = lambda t, special: {"id": self.vocab[t], "content": t, "single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": special}
         level = lambda prefix, trim, rx: {"type": "ByteLevel", "add_prefix_space": prefix, "trim_offsets": trim, "use_regex": rx}
         return {"version": "1.0", "truncation": None, "padding": None,
-                "added_tokens": [added(t, True) for t in FIRST] + [added(t, "place" in t) for t in ADDED],
+                "added_tokens": [added(t, True) for t in FIRST] + [added(t, "place" in t) for t in self.added],
                 "normalizer": {"type": "Sequence", "normalizers": []},
                 "pre_tokenizer": {"type": "Sequence", "pretokenizers": [split(p) for p in SPLITS] + [level(False, True, False)]},
                 "post_processor": level(True, False, True), "decoder": level(True, True, True),
                 "model": {"type": "BPE", "dropout": None, "unk_token": None, "continuing_subword_prefix": None, "end_of_word_suffix": None, "fuse_unk": False,
-                          "byte_fallback": False, "vocab": {t: i for t, i in self.vocab.items() if t not in ADDED}, "merges": [f"{a} {b}" for a, b in self.merges]}}
+                          "byte_fallback": False, "vocab": {t: i for t, i in self.vocab.items() if t not in self.added}, "merges": [f"{a} {b}" for a, b in self.merges]}}
+
+
+def glues(token):
+    """does it join a space, a quote or the end of a tag to letters?  Such a word would be spelled by other tokens after a tag than after a
+    space, and copying it would mean translating it; without such tokens a copy repeats the very same ids"""
+    return token[0] in "\u0120\"'`>=(" and any(c.isalpha() and c != "\u0120" for c in token[1:])
 
 
 def load(path):
@@ -136,15 +149,15 @@ def load(path):
 
 
 def from_release(j):
-    return Tokenizer([tuple(m.split(" ")) for m in j["model"]["merges"]])
+    return Tokenizer([tuple(m.split(" ")) for m in j["model"]["merges"]], sum("place" in t["content"] for t in j["added_tokens"]))
 
 
 def train(texts, entries):
     """ties go to the lexicographically smallest pair, so the result depends on the texts only"""
-    counts = Counter()
+    counts, finder = Counter(), _finder(FIRST + ADDED)
     for t in texts:
-        for part in _SPECIAL.split(t):
-            if part and not _SPECIAL.fullmatch(part):
+        for part in finder.split(t):
+            if part and not finder.fullmatch(part):
                 counts.update(pieces(part))
     chars = alphabet()
     words = [([chars[b] for b in w.encode()], c) for w, c in sorted(counts.items()) if c > 1 and not w.isdigit()]
@@ -154,10 +167,10 @@ def train(texts, entries):
             pairs[p] += c
             where.setdefault(p, set()).add(i)
     seen = set(chars.values())
-    while len(merges) < entries - 259 - len(ADDED):
+    while len(merges) < entries - 263 - len(ADDED):
         p = min(pairs.items(), key=lambda x: (-x[1], x[0]))[0]
         new = p[0] + p[1]
-        if new in seen:
+        if new in seen or glues(new):
             pairs.pop(p)
             continue
         seen.add(new)

@@ -218,7 +218,7 @@ def plain(p):
     return "".join(" " + c.lower() if c.isupper() else c for c in p.replace("_", " ").replace("-", " ")).strip()
 
 
-PAIR = (["{p} {v}", "{p} {v}", "{p} = {v}", "{p}: {v}", "{p} set to {v}", "{p} as {v}", "the {p} {v}"], ["{p} equal to {v}", "{p} is {v}"])
+PAIR = (["{p} {v}", "{p} {v}", "{p} = {v}", "{p}: {v}", "{p} set to {v}", "{p} as {v}", "the {p} {v}", "{p} is {v}", "{p} equal to {v}"], ["{p} := {v}", "{p} -> {v}"])
 JOIN = ([" and ", ", ", ", and "], ["; "])
 NAMED = (["use {t} with {a}", "call {t} with {a}", "run {t} with {a}", "use the {t} tool with {a}", "use {t}: {a}", "call the tool {t} with {a}", "invoke {t} with {a}"], ["apply {t} with {a}", "execute {t} with {a}", "run the {t} tool with {a}"])
 NAMED_FREE = (["{t}: {a}", "I want {t} with {a}.", "Tool: {t}. Arguments: {a}."], ["I need {t} with {a}.", "Tool {t}: {a}"])

@@ -98,6 +98,7 @@ class Tokens(unittest.TestCase):
         a, b = tokenizer.train(texts, 400), tokenizer.train(list(tokenizer.sample_texts(40)), 400)
         self.assertEqual(a.merges, b.merges)
         self.assertEqual(a.size, 400)
+        self.assertFalse(any(tokenizer.glues(x + y) for x, y in a.merges))
 
 
 @unittest.skipIf(missing, missing)
