@@ -227,7 +227,9 @@ Status Loader::fill(const Arena& arena) {
     first_fault = index;
     fault = std::move(error);
   };
-  ThreadPool pool(0);
+  // Starting threads costs more than packing a few MB, as the embedded model and the tests have.
+  constexpr std::int64_t kWorthThreads = 32 << 20;
+  ThreadPool pool(arena.bytes() < kWorthThreads ? 1 : 0);
   pool.for_each(vector_count + static_cast<std::int64_t>(slices.size()), [&](std::int64_t index, int) {
     if (index < vector_count) {
       if (auto ok = fill_vector(vectors_[static_cast<std::size_t>(index)], arena); !ok)

@@ -74,23 +74,59 @@ std::optional<PackFault> pack_fp4(const StoredMatrix& m, TileRows rows, std::byt
   return std::nullopt;
 }
 
+// The first element whose `mask` bits are all ones, which is how E4M3 spells NaN and BF16 and F32 infinity and NaN.
+template <class T>
+std::optional<std::int64_t> first_all_ones(const std::byte* data, std::int64_t count, T mask) {
+  T found = 0;  // no branch inside, so that the compiler uses vectors
+  for (std::int64_t i = 0; i < count; ++i) found |= static_cast<T>((load<T>(data, i) & mask) == mask);
+  for (std::int64_t i = 0; found != 0 && i < count; ++i)
+    if ((load<T>(data, i) & mask) == mask) return i;
+  return std::nullopt;
+}
+
+template <class T>
+std::optional<PackFault> check_finite(const StoredMatrix& m, TileRows rows, T mask) {
+  for (std::int64_t r = rows.first; r < rows.first + rows.count; ++r)
+    if (const auto col =
+            first_all_ones<T>(m.data.data() + static_cast<std::size_t>(r * m.cols) * sizeof(T), m.cols, mask))
+      return PackFault{false, r, *col};
+  return std::nullopt;
+}
+
+// Four bytes at `offset` of a row of `row_bytes`, zeros beyond its end.
+std::uint32_t row_dword(const std::byte* row, std::int64_t offset, std::int64_t row_bytes) {
+  std::uint32_t v = 0;
+  std::memcpy(&v, row + offset, static_cast<std::size_t>(std::min<std::int64_t>(4, row_bytes - offset)));
+  return v;
+}
+
+// Calls put(line, r, dword) for every dword of 16 rows, one 64-byte line of the tile after the other: each line is
+// written once.
+template <class Put>
+void for_each_dword(const StoredMatrix& m, TileRows rows, std::int64_t element_bytes, std::byte* out, Put put) {
+  const std::int64_t row_bytes = m.cols * element_bytes, whole = row_bytes / 4;
+  const std::byte* first = m.data.data() + rows.first * row_bytes;
+  for (std::int64_t q = 0; q < whole; ++q)
+    for (std::int64_t r = 0; r < rows.count; ++r)
+      put(out + q * 64, r, load<std::uint32_t>(first + r * row_bytes + q * 4, 0));
+  for (std::int64_t r = 0; whole * 4 < row_bytes && r < rows.count; ++r)
+    put(out + whole * 64, r, row_dword(first + r * row_bytes, whole * 4, row_bytes));
+}
+
 std::optional<PackFault> pack_fp8(const StoredMatrix& m, TileRows rows, std::byte* out, float* scales,
                                   std::int64_t run_bytes) {
   for (std::int64_t b = 0; b < ceil_div(m.cols, kScaleColumns); ++b) {
     scales[b] = fp8_scale(m, rows.first, b);
     if (!std::isfinite(scales[b])) return PackFault{true, rows.first, b * kScaleColumns};
   }
+  if (auto fault = check_finite<std::uint8_t>(m, rows, kE4m3Nan)) return fault;
   if (rows.count < kTileRows || m.cols % kColumnPad != 0) std::memset(out, 0, static_cast<std::size_t>(run_bytes));
-  for (std::int64_t r = 0; r < rows.count; ++r) {
-    const std::byte* in = m.data.data() + (rows.first + r) * m.cols;
-    bool nan = false;
-    for (std::int64_t c = 0; c < m.cols; ++c) nan |= e4m3_is_nan(static_cast<std::uint8_t>(in[c]));
-    for (std::int64_t c = 0; nan && c < m.cols; ++c)
-      if (e4m3_is_nan(static_cast<std::uint8_t>(in[c]))) return PackFault{false, rows.first + r, c};
-    std::byte* lane = out + r / 4 * 16 + r % 4 * 2;
-    for (std::int64_t c = 0; c + 1 < m.cols; c += 2) std::memcpy(lane + c / 4 * 64 + c % 4 / 2 * 8, in + c, 2);
-    if (m.cols % 2 != 0) lane[(m.cols - 1) / 4 * 64 + (m.cols - 1) % 4 / 2 * 8] = in[m.cols - 1];
-  }
+  for_each_dword(m, rows, 1, out, [](std::byte* line, std::int64_t r, std::uint32_t v) {
+    std::byte* lane = line + r / 4 * 16 + r % 4 * 2;
+    const auto low = static_cast<std::uint16_t>(v), high = static_cast<std::uint16_t>(v >> 16);
+    std::memcpy(lane, &low, 2);
+    std::memcpy(lane + 8, &high, 2);
+  });
   return std::nullopt;
 }
 
@@ -115,20 +151,12 @@ std::optional<float> plain_value(const StoredMatrix& m, std::int64_t r, std::int
   return v;
 }
 
-// BF16 and F32 as they are, element by element into their lanes.
+// BF16 and F32 as they are: a dword of a row, two columns or one, is a dword of the tile.
 template <class T>
-std::optional<PackFault> pack_same(const StoredMatrix& m, TileRows rows, std::byte* out) {
-  constexpr std::int64_t kPerDword = 4 / static_cast<std::int64_t>(sizeof(T));  // columns of one row side by side
-  for (std::int64_t r = 0; r < rows.count; ++r) {
-    const std::byte* in = m.data.data() + static_cast<std::size_t>((rows.first + r) * m.cols) * sizeof(T);
-    for (std::int64_t c = 0; c < m.cols; ++c) {
-      const T v = load<T>(in, c);
-      constexpr T kExponent = sizeof(T) == 2 ? T{0x7F80} : static_cast<T>(0x7F800000);  // all ones: infinity or NaN
-      if ((v & kExponent) == kExponent) return PackFault{false, rows.first + r, c};
-      std::memcpy(out + c / kPerDword * 64 + r * 4 + c % kPerDword * static_cast<std::int64_t>(sizeof(T)), &v,
-                  sizeof(T));
-    }
-  }
+std::optional<PackFault> pack_same(const StoredMatrix& m, TileRows rows, T exponent_mask, std::byte* out) {
+  if (auto fault = check_finite<T>(m, rows, exponent_mask)) return fault;
+  for_each_dword(m, rows, sizeof(T), out,
+                 [](std::byte* line, std::int64_t r, std::uint32_t v) { std::memcpy(line + r * 4, &v, 4); });
   return std::nullopt;
 }
 
@@ -150,8 +178,8 @@ std::optional<PackFault> pack_converted(const StoredMatrix& m, TileRows rows, En
 std::optional<PackFault> pack_plain(const StoredMatrix& m, TileRows rows, Encoding encoding, std::byte* out,
                                     std::int64_t run_bytes) {
   if (rows.count < kTileRows || m.cols % kColumnPad != 0) std::memset(out, 0, static_cast<std::size_t>(run_bytes));
-  if (m.dtype == DType::kBF16 && encoding == Encoding::kBf16) return pack_same<std::uint16_t>(m, rows, out);
-  if (m.dtype == DType::kF32 && encoding == Encoding::kF32) return pack_same<std::uint32_t>(m, rows, out);
+  if (m.dtype == DType::kBF16 && encoding == Encoding::kBf16) return pack_same<std::uint16_t>(m, rows, 0x7F80, out);
+  if (m.dtype == DType::kF32 && encoding == Encoding::kF32) return pack_same<std::uint32_t>(m, rows, 0x7F800000, out);
   return pack_converted(m, rows, encoding, out);
 }
 
