@@ -89,7 +89,7 @@ class Runner {
   }
 
   // Brings the timeline to `prompt` (keeping what it shares with the past) and generates.
-  Result<Turn> answer(const std::vector<TokenId>& prompt, bool thinking, bool calls, bool raw) {
+  Result<Turn> answer(const std::vector<TokenId>& prompt, const chat::LenientOptions& reading, bool raw) {
     std::int64_t limit = options_.context > 0 ? options_.context : timeline_->config().max_position_embeddings;
     if (static_cast<std::int64_t>(prompt.size()) > limit)
       return fail(ErrorCode::kUsage, "the prompt has {} tokens, the context is {}; shorten it or raise --context",
@@ -101,10 +101,7 @@ class Runner {
 
     Turn out;
     TurnPrinter printer(options_.json);
-    chat::LenientOptions lenient;
-    lenient.thinking = thinking;
-    lenient.calls = calls;
-    chat::LenientParser parser(lenient);
+    chat::LenientParser parser(reading);
     StreamDecoder decoder(*engine_.tokenizer);
     Progress progress("reading", "tokens", static_cast<std::int64_t>(prompt.size() - shared));
     Status decoded;
@@ -225,7 +222,7 @@ Status run_once(Runner& runner, Conversation& conversation, const RunOptions& op
     conversation.add_user(*options.prompt);
     prompt = HADAL_TRY(conversation.tokens(*runner.engine().tokenizer));
   }
-  Turn turn = HADAL_TRY(runner.answer(prompt, conversation.thinking(), conversation.has_tools(), options.raw));
+  Turn turn = HADAL_TRY(runner.answer(prompt, conversation.reading(), options.raw));
   if (options.json) print_json(runner, turn, options.raw);
   runner.print_statistics(turn.generated);
   if (turn.generated.finish == FinishReason::kStopped) return fail(ErrorCode::kCancelled, "interrupted");
@@ -287,7 +284,7 @@ Status chat_loop(Runner& runner, Conversation& conversation) {
     conversation.add_user(line);
     std::vector<TokenId> prompt = HADAL_TRY(conversation.tokens(*runner.engine().tokenizer));
     clear_interrupt();
-    auto turn = runner.answer(prompt, conversation.thinking(), conversation.has_tools(), false);
+    auto turn = runner.answer(prompt, conversation.reading(), false);
     if (!turn && turn.error().code == ErrorCode::kCancelled) {
       fmt::print(stderr, "{}\n", turn.error().what);
       conversation.forget_last();

@@ -5,6 +5,8 @@
 #include <fstream>
 #include <sstream>
 
+#include "chat/tokenize.h"
+
 namespace hadal::cli {
 namespace {
 
@@ -56,15 +58,16 @@ Result<Conversation> Conversation::make(const RunOptions& options, ChatGeneratio
   if (!options.format.empty()) c.render_.generation = HADAL_TRY(chat::parse_generation(options.format));
   c.render_.mode = options.think == "none" ? chat::ThinkingMode::kChat : chat::ThinkingMode::kThinking;
   if (options.think != "none") c.render_.effort = HADAL_TRY(chat::parse_effort(c.render_.generation, options.think));
-  if (!options.system.empty() || !options.tools_file.empty()) {
+  if (!options.system.empty()) {
     chat::Message system;
     system.role = chat::Role::kSystem;
     system.content = options.system;
-    if (!options.tools_file.empty()) {
-      system.tools = HADAL_TRY(read_tools(options.tools_file));
-      c.has_tools_ = true;
-    }
     c.messages_.push_back(std::move(system));
+  }
+  if (!options.tools_file.empty()) {
+    std::vector<chat::ToolSchema> tools = HADAL_TRY(read_tools(options.tools_file));
+    c.tool_types_ = HADAL_TRY(chat::ToolTypes::read(tools));
+    chat::declare(c.messages_, std::move(tools), /*response_format=*/"");
   }
   c.head_ = c.messages_.size();
   if (!options.prompt_file.empty()) c.document_ = HADAL_TRY(read_file(options.prompt_file));
@@ -81,9 +84,7 @@ void Conversation::add_user(const std::string& text) {
 
 Result<std::vector<TokenId>> Conversation::tokens(const Tokenizer& tokenizer) const {
   chat::Rendered rendered = HADAL_TRY(chat::render(messages_, render_));
-  std::vector<TextSegment> segments;
-  for (const chat::TokenRun& run : chat::token_runs(rendered)) segments.push_back({run.text, run.is_marker});
-  return tokenizer.encode(segments);
+  return chat::prompt_tokens(tokenizer, rendered);
 }
 
 }  // namespace hadal::cli

@@ -7,6 +7,8 @@
 #include "base/ids.h"
 #include "base/result.h"
 #include "chat/codec.h"
+#include "chat/lenient_parser.h"
+#include "chat/tool_types.h"
 #include "cli/options.h"
 #include "tokens/tokenizer.h"
 #include "weights/checkpoint.h"
@@ -26,8 +28,10 @@ class Conversation {
   // The whole prompt: markers as their tokens, everything else literally.
   Result<std::vector<TokenId>> tokens(const Tokenizer& tokenizer) const;
 
-  bool thinking() const { return render_.mode == chat::ThinkingMode::kThinking; }
-  bool has_tools() const { return has_tools_; }
+  // How to read the answer: calls only of declared tools, arguments repaired by their schemas.
+  chat::LenientOptions reading() const {
+    return chat::serving_options(tool_types_, render_.mode == chat::ThinkingMode::kThinking);
+  }
   const std::string& document() const { return document_; }
 
  private:
@@ -35,7 +39,7 @@ class Conversation {
   std::vector<chat::Message> messages_;
   std::size_t head_ = 0;  // messages that come before any turn
   std::string document_;  // put before the first user text
-  bool has_tools_ = false;
+  chat::ToolTypes tool_types_;
 };
 
 }  // namespace hadal::cli
