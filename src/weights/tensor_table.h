@@ -5,29 +5,29 @@
 // The model in one page. d hidden size, n residual streams, H heads of size D sharing one key-value head, V vocabulary,
 // E routed experts of width I. A matrix [out, in] computes y = W x; there are no biases on linear layers.
 //
-//   X = embed[token], copied into n streams                                   embed
+//   X = embed[token], copied into n streams                           embed
 //   for every layer:
-//     h, C, B = mix(X)                 hyper-connection: n streams -> one      hc_attn_{fn, base, scale}
-//     x = RMSNorm(h)                                                           attn_norm
-//       query   qr = RMSNorm(wq_a x);  q = wq_b qr                             attn.{wq_a, q_norm, wq_b}
-//       key and value, one vector      kv = RMSNorm(wkv x)                     attn.{wkv, kv_norm}
-//       long range, ratio > 0: one entry per `ratio` tokens, pooled with a     attn.compressor.{wkv, wgate, ape, norm}
-//         softmax over gates wgate x + ape; ratio 4 overlaps windows
-//       ratio 4: the indexer scores entries by its own queries and keys        attn.indexer.{wq_b, weights_proj}
-//         and keeps index_topk of them                                         attn.indexer.compressor.{wkv, wgate,
-//         ape, norm}
-//       attention over window and entries, with a sink logit per head          attn.attn_sink
-//       output in G groups: y = wo_b concat_g(wo_a_g o_g)                      attn.{wo_a, wo_b}
-//     X = C y + B X                    back into the streams
-//     h, C, B = mix(X)                                                         hc_ffn_{fn, base, scale}
-//     x = RMSNorm(h)                                                           ffn_norm
-//       router  s = sqrt(softplus(gate x)); top-k of s + bias, or in the       ffn.gate.{weight, bias | tid2eid}
-//         first num_hash_layers a table from token id to experts
-//       y = sum_e s_e w2(silu(w1 x) * w3 x), plus one shared expert            ffn.experts.E.{w1, w2, w3},
-//       ffn.shared_experts.*
+//     h, C, B = mix(X)         hyper-connection, n streams to one       hc_attn_{fn, base, scale}
+//     x = RMSNorm(h)                                                  attn_norm
+//       query  qr = RMSNorm(wq_a x);  q = wq_b qr                     attn.{wq_a, q_norm, wq_b}
+//       key and value, one vector  kv = RMSNorm(wkv x)                attn.{wkv, kv_norm}
+//       ratio > 0: one entry per `ratio` tokens, pooled by a softmax  attn.compressor.{wkv, wgate, ape, norm}
+//         over gates wgate x + ape; ratio 4 overlaps its windows
+//       ratio 4: an indexer with queries and keys of its own scores   attn.indexer.{wq_b, weights_proj}
+//         the entries and keeps index_topk of them                    attn.indexer.compressor.{wkv, wgate, ape, norm}
+//       attention over window and entries, a sink logit per head      attn.attn_sink
+//       output in G groups: y = wo_b concat_g(wo_a_g o_g)             attn.{wo_a, wo_b}
+//     X = C y + B X            back into the streams
+//     h, C, B = mix(X)                                                hc_ffn_{fn, base, scale}
+//     x = RMSNorm(h)                                                  ffn_norm
+//       router  s = sqrt(softplus(gate x)); top-k of s + bias, or     ffn.gate.{weight, bias | tid2eid}
+//         in the first num_hash_layers a table from token to experts
+//       y = sum_e s_e w2(silu(w1 x) * w3 x), e among the chosen       ffn.experts.E.{w1, w2, w3}
+//         plus one shared expert                                      ffn.shared_experts.{w1, w2, w3}
 //     X = C y + B X
-//   z = collapse(X); logits = head RMSNorm(z)                                  hc_head_{fn, base, scale}, norm, head
+//   z = collapse(X); logits = head RMSNorm(z)                         hc_head_{fn, base, scale}, norm, head
 //
+// The right column names the tensors; those of a layer follow "layers.L.".
 // A one-step MTP block (mtp.0) is one more such layer of ratio 0 fed with e_proj RMSNorm(embed[next token]; enorm) +
 // h_proj RMSNorm(X; hnorm), with its own norm and collapse; it shares embed and head.
 #pragma once
