@@ -7,7 +7,7 @@
 //
 //   X = embed[token], copied into n streams                           embed
 //   for every layer:
-//     h, C, B = mix(X)         hyper-connection, n streams to one       hc_attn_{fn, base, scale}
+//     h, C, B = mix(X)       hyper-connection, n streams to one       hc_attn_{fn, base, scale}
 //     x = RMSNorm(h)                                                  attn_norm
 //       query  qr = RMSNorm(wq_a x);  q = wq_b qr                     attn.{wq_a, q_norm, wq_b}
 //       key and value, one vector  kv = RMSNorm(wkv x)                attn.{wkv, kv_norm}
