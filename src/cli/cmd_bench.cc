@@ -15,9 +15,14 @@ namespace hadal::cli {
 namespace {
 
 nlohmann::ordered_json machine_json(const MachineInfo& m) {
-  return {{"model", m.model_name},       {"cores", m.cores},           {"isa", m.isa},
-          {"l1d_bytes", m.l1d_bytes},    {"l2_bytes", m.l2_bytes},     {"l3_bytes", m.l3_bytes},
-          {"memory_total_bytes", m.memory_total_bytes}, {"memory_available_bytes", m.memory_available_bytes}};
+  return {{"model", m.model_name},
+          {"cores", m.cores},
+          {"isa", m.isa},
+          {"l1d_bytes", m.l1d_bytes},
+          {"l2_bytes", m.l2_bytes},
+          {"l3_bytes", m.l3_bytes},
+          {"memory_total_bytes", m.memory_total_bytes},
+          {"memory_available_bytes", m.memory_available_bytes}};
 }
 
 double rounded(double x, double step) { return std::round(x / step) * step; }
@@ -44,13 +49,18 @@ int run_bench(const BenchOptions& options) {
   });
   if (interrupted()) return report({ErrorCode::kCancelled, "stopped before all kernels were measured"});
   if (rows.empty())
-    return report({ErrorCode::kNoMemory, fmt::format("no memory for the benchmark's buffers; {} threads need {} MB", threads,
-                                                     threads * 140)});
+    return report({ErrorCode::kNoMemory, fmt::format("no memory for the benchmark's buffers; {} threads need {} MB",
+                                                     threads, threads * 140)});
   if (options.json) {
     nlohmann::ordered_json out = {{"machine", machine_json(machine)}, {"rows", nlohmann::ordered_json::array()}};
     for (const BenchRow& r : rows)
-      out["rows"].push_back({{"name", r.name}, {"isa", r.isa}, {"threads", r.threads}, {"rate", rounded(r.rate, 1e-4)},
-                             {"unit", r.unit}, {"limit", rounded(r.limit, 1e-4)}, {"share", rounded(r.share, 1e-4)}});
+      out["rows"].push_back({{"name", r.name},
+                             {"isa", r.isa},
+                             {"threads", r.threads},
+                             {"rate", rounded(r.rate, 1e-4)},
+                             {"unit", r.unit},
+                             {"limit", rounded(r.limit, 1e-4)},
+                             {"share", rounded(r.share, 1e-4)}});
     fmt::print("{}\n", out.dump(2));
   }
   return 0;

@@ -1,4 +1,5 @@
-// What the command line was asked to do, one plain struct per command. arguments.cc fills them, cmd_<name>.cc runs them.
+// What the command line was asked to do, one plain struct per command. arguments.cc fills them, cmd_<name>.cc runs
+// them.
 #pragma once
 
 #include <cstdint>
@@ -9,23 +10,23 @@
 namespace hadal::cli {
 
 struct RunOptions {
-  std::string model;                 // directory; empty: the embedded nano model
-  std::optional<std::string> prompt; // -p; absent: interactive chat
-  std::string prompt_file;           // --file: text put before the prompt, as a document
-  std::string tools_file;            // --tools: JSON list of tool schemas
-  std::string system;                // --system
-  std::string think = "none";        // none, high, max
+  std::string model;                  // directory; empty: the embedded nano model
+  std::optional<std::string> prompt;  // -p; absent: interactive chat
+  std::string prompt_file;            // --file: text put before the prompt, as a document
+  std::string tools_file;             // --tools: JSON list of tool schemas
+  std::string system;                 // --system
+  std::string think = "none";         // none, high, max
   std::optional<double> temperature, top_p, min_p;
   std::optional<std::int64_t> top_k;
   std::optional<std::uint64_t> seed;
-  std::int64_t max_tokens = -1;      // -n; -1: until the model stops or the context is full
+  std::int64_t max_tokens = -1;  // -n; -1: until the model stops or the context is full
   std::string numerics = "trained";
-  std::string format;                // --format preview|0731: overrides the detected generation
+  std::string format;  // --format preview|0731: overrides the detected generation
   int threads = 0;
-  std::int64_t context = 0;          // 0: the model's maximum
+  std::int64_t context = 0;  // 0: the model's maximum
   bool json = false;
-  bool quiet = false;                // no statistics line
-  bool raw = false;                  // prompt is token text as is, no template
+  bool quiet = false;  // no statistics line
+  bool raw = false;    // prompt is token text as is, no template
 };
 
 struct InspectOptions {
@@ -52,7 +53,7 @@ struct ChatOptions {
 };
 
 struct PlanOptions {
-  std::string model;                 // a directory, or flash, pro, v3.2, gqa8
+  std::string model;  // a directory, or flash, pro, v3.2, gqa8
   std::int64_t context = 1048576;
   bool json = false;
 };
@@ -65,13 +66,13 @@ struct BenchOptions {
 };
 
 struct EvalOptions {
-  std::string file;                  // cases, one JSON object per line (eval/cases.h)
+  std::string file;  // cases, one JSON object per line (eval/cases.h)
   std::string model;
   std::string numerics = "trained";
-  std::string kind;                  // only cases of this kind
-  std::int64_t limit = -1;           // only so many
+  std::string kind;         // only cases of this kind
+  std::int64_t limit = -1;  // only so many
   int threads = 0;
-  bool failures = false;             // print what was expected and what came
+  bool failures = false;  // print what was expected and what came
   bool json = false;
 };
 

@@ -47,7 +47,11 @@ void install_interrupt_handler() {
 }
 
 Progress::Progress(std::string label, std::string unit, std::int64_t total)
-    : label_(std::move(label)), unit_(std::move(unit)), total_(total), start_(seconds_now()), terminal_(isatty(2) == 1) {}
+    : label_(std::move(label)),
+      unit_(std::move(unit)),
+      total_(total),
+      start_(seconds_now()),
+      terminal_(isatty(2) == 1) {}
 
 Progress::~Progress() { finish(); }
 

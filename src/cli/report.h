@@ -1,4 +1,5 @@
-// How every command speaks: errors are one sentence on stderr, results on stdout, progress on stderr if it is a terminal.
+// How every command speaks: errors are one sentence on stderr, results on stdout, progress on stderr if it is a
+// terminal.
 #pragma once
 
 #include <cstdint>
