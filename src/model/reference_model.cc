@@ -30,8 +30,8 @@ void for_each_token(std::size_t count, int threads, F&& fn) {
     }
   };
   {
-    std::vector<std::jthread> helpers;
-    for (std::size_t i = 1; i < std::min(count, static_cast<std::size_t>(threads)); ++i) helpers.emplace_back(work);
+    std::vector<std::jthread> others;
+    for (std::size_t i = 1; i < std::min(count, static_cast<std::size_t>(threads)); ++i) others.emplace_back(work);
     work();
   }
   if (exhausted) throw std::bad_alloc();

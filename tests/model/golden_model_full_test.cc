@@ -44,7 +44,7 @@ TEST_P(AllGoldenModels, TrainedHasTheSameBitsForEverySplit) {
     check_chunks(EngineKind::kTrained, regime, golden_.cases().back(), kSchedules, {1, 2, 3});
 }
 
-INSTANTIATE_TEST_SUITE_P(All, AllGoldenModels, testing::Values("tiny-base", "tiny-flash", "tiny-pro"),
+INSTANTIATE_TEST_SUITE_P(All, AllGoldenModels, testing::Values("tiny-base", "tiny-fp4", "tiny-flash", "tiny-pro"),
                          test::golden_name);
 
 }  // namespace
