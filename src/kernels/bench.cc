@@ -19,7 +19,7 @@ namespace {
 std::int64_t stream_bytes(int threads) {
   return std::clamp((std::int64_t{4} << 30) / threads, std::int64_t{32} << 20, std::int64_t{128} << 20) >> 21 << 21;
 }
-constexpr std::int64_t kRows = 2048, kCols = 4096;         // an expert's gate matrix in V4-Flash
+constexpr std::int64_t kRows = 2048, kCols = 4096;  // an expert's gate matrix in V4-Flash
 
 std::uint64_t scramble(std::uint64_t z) {
   z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9ull;
@@ -33,7 +33,8 @@ std::vector<float> numbers(std::int64_t n, std::uint64_t seed) {
   return v;
 }
 
-// One thread's inputs. All formats read the same bytes: any bytes are valid weights, and values do not change the speed.
+// One thread's inputs. All formats read the same bytes: any bytes are valid weights, and values do not change the
+// speed.
 struct Lane {
   explicit Lane(std::int64_t n) : bytes(n), stream(n) {}
   std::int64_t bytes;
@@ -51,9 +52,11 @@ struct Lane {
   }
 };
 
-// Best rates over some rounds of a unit of work and its yardstick, alternating, each thread on its own CPU clock. A unit is
-// a few milliseconds, so that on a busy machine some rounds run without being interrupted.
-struct Rates { double work, limit; };
+// Best rates over some rounds of a unit of work and its yardstick, alternating, each thread on its own CPU clock. A
+// unit is a few milliseconds, so that on a busy machine some rounds run without being interrupted.
+struct Rates {
+  double work, limit;
+};
 template <class Work, class Limit>
 Rates alternate(int threads, int rounds, Work work, Limit limit) {
   std::vector<Rates> best(static_cast<std::size_t>(threads), Rates{0, 0});
@@ -163,10 +166,13 @@ class Bench {
         [&](int i) {
           std::vector<float> y(static_cast<std::size_t>(tokens * kRows));
           for (std::int64_t m = 0; m < count; ++m)
-            set_->matmul(matrix(encoding, *lanes_[static_cast<std::size_t>(i)], m * bytes), 0, tiles, x.view, y.data(), kRows);
+            set_->matmul(matrix(encoding, *lanes_[static_cast<std::size_t>(i)], m * bytes), 0, tiles, x.view, y.data(),
+                         kRows);
           return 2.0 * static_cast<double>(tokens * count * tiles * 16 * kCols);
         },
-        [&](int) { return measured_peak(set_->name, kind == ActivationKind::kInt8 ? PeakKind::kInt8 : PeakKind::kBf16); });
+        [&](int) {
+          return measured_peak(set_->name, kind == ActivationKind::kInt8 ? PeakKind::kInt8 : PeakKind::kBf16);
+        });
     add(name, kind == ActivationKind::kInt8 ? "GOP/s" : "GFLOP/s", r, 1e9);
   }
 
@@ -180,12 +186,15 @@ class Bench {
     const auto kv = numbers(512 * 64, 9);
     for (std::int64_t i = 0; i < cache; ++i) {
       std::byte* row = rows_data.data() + i * shape.packed_bytes();
-      if (i < 64) set_->encode_row(shape, kv.data() + i * 512, row);
-      else std::memcpy(row, row - 64 * shape.packed_bytes(), static_cast<std::size_t>(shape.packed_bytes()));
+      if (i < 64)
+        set_->encode_row(shape, kv.data() + i * 512, row);
+      else
+        std::memcpy(row, row - 64 * shape.packed_bytes(), static_cast<std::size_t>(shape.packed_bytes()));
     }
     std::vector<const std::byte*> list;
     for (std::int64_t i = 0; i < count; ++i)
-      list.push_back(rows_data.data() + static_cast<std::int64_t>(scramble(static_cast<std::uint64_t>(i + 1)) % 20000) * shape.packed_bytes());
+      list.push_back(rows_data.data() + static_cast<std::int64_t>(scramble(static_cast<std::uint64_t>(i + 1)) % 20000) *
+                                            shape.packed_bytes());
     const auto q = numbers(heads * 512, 3);
     const std::int64_t scratch_bytes = set_->attend_scratch_bytes(shape, heads);
     std::vector<std::unique_ptr<HugeBuffer>> scratch;
@@ -199,8 +208,9 @@ class Bench {
         threads_, slow ? 1 : 16,
         [&](int i) {
           float* out = outs[static_cast<std::size_t>(i)].data();
-          AttendArgs args{shape, heads, q.data(), list.data(), count, 0.044194174f, out, out + heads, out + 2 * heads,
-                          scratch[static_cast<std::size_t>(i)]->data()};
+          AttendArgs args{
+              shape,        heads, q.data(),    list.data(),     count,
+              0.044194174f, out,   out + heads, out + 2 * heads, scratch[static_cast<std::size_t>(i)]->data()};
           const int loops = slow ? 1 : 5;
           for (int j = 0; j < loops; ++j) set_->attend_packed(args);
           return 4.0 * heads * count * 512 * loops;
@@ -227,7 +237,8 @@ class Bench {
         threads_, slow ? 1 : 16,
         [&](int) {
           std::vector<float> scores(static_cast<std::size_t>(tiles * 16));
-          IndexArgs args{heads, dim, codes.data(), q_scale.data(), weight.data(), keys.data(), tiles, scores.data(), nullptr};
+          IndexArgs args{heads,       dim,   codes.data(),  q_scale.data(), weight.data(),
+                         keys.data(), tiles, scores.data(), nullptr};
           const int loops = slow ? 1 : 3;
           for (int j = 0; j < loops; ++j) set_->index_scores_packed(args);
           return 2.0 * heads * dim * 16.0 * static_cast<double>(tiles) * loops;
@@ -246,7 +257,8 @@ class Bench {
         threads_, 12,
         [&](int i) {
           std::vector<std::int32_t> out(k);
-          for (int j = 0; j < 20; ++j) set_->top_k(scores.data(), n, k, out.data(), scratch[static_cast<std::size_t>(i)].data());
+          for (int j = 0; j < 20; ++j)
+            set_->top_k(scores.data(), n, k, out.data(), scratch[static_cast<std::size_t>(i)].data());
           return 4.0 * n * 20;
         },
         [&](int) {

@@ -15,8 +15,9 @@ using Fill = void (*)(KernelTable&);
 constexpr Fill kScalar[] = {scalar::fill_products, scalar::fill_elementwise, scalar::fill_hyper_connection,
                             scalar::fill_rows,     scalar::fill_attention,   scalar::fill_indexer,
                             scalar::fill_top_k};
-constexpr Fill kAvx2[] = {avx2::fill_products, avx2::fill_elementwise, avx2::fill_hyper_connection, avx2::fill_rows,
-                          avx2::fill_attention, avx2::fill_indexer,    avx2::fill_top_k};
+constexpr Fill kAvx2[] = {avx2::fill_products, avx2::fill_elementwise, avx2::fill_hyper_connection,
+                          avx2::fill_rows,     avx2::fill_attention,   avx2::fill_indexer,
+                          avx2::fill_top_k};
 constexpr Fill kAvx512[] = {avx512::fill_products, avx512::fill_elementwise, avx512::fill_hyper_connection,
                             avx512::fill_rows,     avx512::fill_attention,   avx512::fill_indexer,
                             avx512::fill_top_k};
@@ -29,10 +30,10 @@ bool has_avx2() {
 
 bool has_avx512() {
   return has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-         __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512cd") &&
-         __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512bf16") &&
-         __builtin_cpu_supports("avx512vbmi") && __builtin_cpu_supports("avx512vbmi2") &&
-         __builtin_cpu_supports("avx512bitalg");
+         __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
+         __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512vnni") &&
+         __builtin_cpu_supports("avx512bf16") && __builtin_cpu_supports("avx512vbmi") &&
+         __builtin_cpu_supports("avx512vbmi2") && __builtin_cpu_supports("avx512bitalg");
 }
 
 struct Tables {

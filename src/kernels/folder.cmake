@@ -3,6 +3,8 @@
 # GCC 12 warns about "uninitialised" values inside its own AVX-512 headers (its bug 105593).
 file(GLOB avx2_sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/src/kernels/avx2/*.cc)
 file(GLOB avx512_sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/src/kernels/avx512/*.cc)
-set_source_files_properties(${avx2_sources} PROPERTIES COMPILE_OPTIONS "-mavx2;-mfma;-mf16c;-mbmi;-mbmi2;-mlzcnt;-mpopcnt")
+# Debug builds optimise these files too: inline functions of shared headers must be inlined here, or the linker might keep
+# this copy of them for everyone.
+set_source_files_properties(${avx2_sources} PROPERTIES COMPILE_OPTIONS "$<$<CONFIG:Debug>:-O2>;-mavx2;-mfma;-mf16c;-mbmi;-mbmi2;-mlzcnt;-mpopcnt")
 set_source_files_properties(${avx512_sources} PROPERTIES COMPILE_OPTIONS
-  "-mavx2;-mfma;-mf16c;-mbmi;-mbmi2;-mlzcnt;-mpopcnt;-mavx512f;-mavx512bw;-mavx512dq;-mavx512vl;-mavx512cd;-mavx512vnni;-mavx512bf16;-mavx512vbmi;-mavx512vbmi2;-mavx512bitalg;-mprefer-vector-width=512;-Wno-uninitialized;-Wno-maybe-uninitialized")
+  "$<$<CONFIG:Debug>:-O2>;-mavx2;-mfma;-mf16c;-mbmi;-mbmi2;-mlzcnt;-mpopcnt;-mavx512f;-mavx512bw;-mavx512dq;-mavx512vl;-mavx512cd;-mavx512vnni;-mavx512bf16;-mavx512vbmi;-mavx512vbmi2;-mavx512bitalg;-mprefer-vector-width=512;-Wno-uninitialized;-Wno-maybe-uninitialized")

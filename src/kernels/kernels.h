@@ -1,7 +1,8 @@
 // The function table: every arithmetic operation of the engine, once per instruction set.
 //
 // Contract, for every entry and every instruction set:
-//  * The scalar entry is the definition. AVX2 and AVX-512 give THE SAME BITS (tests and a fuzz target compare them), so a
+//  * The scalar entry is the definition. AVX2 and AVX-512 give THE SAME BITS (tests and a fuzz target compare them), so
+//  a
 //    session may move between machines. Threads that call kernels have flush-to-zero and denormals-are-zero set
 //    (machine/thread_pool.h does it), because vdpbf16ps always behaves so.
 //  * A result depends on the token's own row only: never on how many tokens share the call, on tile ranges or threads.
@@ -12,14 +13,16 @@
 //
 // Products y[r] = sum_k W[r,k] x[k]: columns in blocks (kFp4 32, others 128), block partials p combined in ascending
 // order by acc = fma(p, scale, acc), acc from 0; scale is 1 for kBf16 and kF32. Inside a block
-//   kF32, kBf16 activations  column pairs; pair q goes to chain q mod 2, odd column first, then even, each by fma (this is
+//   kF32, kBf16 activations  column pairs; pair q goes to chain q mod 2, odd column first, then even, each by fma (this
+//   is
 //                            what vdpbf16ps computes); p = c0+c1
-//   kInt8 activations        (kFp4 only) p = exact integer sum of (2*w)*x, as float; scale = row scale / 2 * token scale.
-//                            Row scales count as at least 2^-60 and at most 2^60 here, so that the product of scales is an
-//                            integer addition to the exponent.
+//   kInt8 activations        (kFp4 only) p = exact integer sum of (2*w)*x, as float; scale = row scale / 2 * token
+//   scale.
+//                            Row scales count as at least 2^-60 and at most 2^60 here, so that the product of scales is
+//                            an integer addition to the exponent.
 // Weight codes 0x7F and 0xFF of kFp8 (NaN) read as 480 here; the loader refuses them.
-// The same bits are promised for activations up to 2^100 in magnitude; beyond that, sets may differ in which infinity or
-// NaN they give.
+// The same bits are promised for activations up to 2^100 in magnitude; beyond that, sets may differ in which infinity
+// or NaN they give.
 #pragma once
 
 #include <cstddef>
@@ -42,10 +45,10 @@ constexpr int kTokenGroup = 8;
 // E8M0 bytes that row scales are clamped to in kInt8 products: 2^-60 and 2^60.
 constexpr int kInt8MinScale = 67, kInt8MaxScale = 187;
 
-// Packed activations, a view into a buffer of activation_bytes(). Groups of kTokenGroup tokens follow each other; the last group may
-// be smaller. Inside a group of m tokens:
-//   kF32 float [cols][m], kBf16 uint32 pairs [cols/2][m], kInt8 uint32 quads [cols/4][m] then float scale [cols/32][m] then
-//   int32 offset [cols/32][m] (-12 * sum of the block's int8, for the unsigned form of FP4 in dot products).
+// Packed activations, a view into a buffer of activation_bytes(). Groups of kTokenGroup tokens follow each other; the
+// last group may be smaller. Inside a group of m tokens:
+//   kF32 float [cols][m], kBf16 uint32 pairs [cols/2][m], kInt8 uint32 quads [cols/4][m] then float scale [cols/32][m]
+//   then int32 offset [cols/32][m] (-12 * sum of the block's int8, for the unsigned form of FP4 in dot products).
 struct Activations {
   ActivationKind kind = ActivationKind::kF32;
   std::int64_t count = 0;  // tokens
@@ -54,43 +57,46 @@ struct Activations {
 };
 std::int64_t activation_bytes(ActivationKind kind, std::int64_t count, std::int64_t cols);
 
-// Geometry of attention rows. Packed row (trained numerics), bytes in this order: (D - rd) E4M3, rd BF16, one E8M0 per 64 E4M3
-// channels, zero padding to a multiple of 8. D = 512, rd = 64: 448 + 128 + 7 + 1 = 584.
+// Geometry of attention rows. Packed row (trained numerics), bytes in this order: (D - rd) E4M3, rd BF16, one E8M0 per
+// 64 E4M3 channels, zero padding to a multiple of 8. D = 512, rd = 64: 448 + 128 + 7 + 1 = 584.
 struct RowShape {
-  int head_dim = 0;   // D
-  int rope_dim = 0;   // rd
+  int head_dim = 0;  // D
+  int rope_dim = 0;  // rd
   int nope() const { return head_dim - rope_dim; }
   int scale_count() const { return (nope() + 63) / 64; }
   int packed_bytes() const { return (nope() + 2 * rope_dim + scale_count() + 7) / 8 * 8; }
 };
 
-// One query token against a list of rows, some heads. Rows come in fixed blocks of kAttendBlock by list index; a null pointer
-// is a masked row. Softmax is accumulated block by block with a running maximum over visible rows (sink not included).
-constexpr int kAttendBlock = 64;      // rows widened together
-constexpr int kAttendSegment = 1024;  // rows per partial result; partials merge in ascending order, so threads may split there
+// One query token against a list of rows, some heads. Rows come in fixed blocks of kAttendBlock by list index; a null
+// pointer is a masked row. Softmax is accumulated block by block with a running maximum over visible rows (sink not
+// included).
+constexpr int kAttendBlock = 64;  // rows widened together
+constexpr int kAttendSegment =
+    1024;  // rows per partial result; partials merge in ascending order, so threads may split there
 struct AttendArgs {
   RowShape shape;
   int heads = 0;
-  const float* q = nullptr;               // [heads][D], rotated
-  const std::byte* const* rows = nullptr; // [row_count], at most kAttendSegment, packed rows or float rows by entry
+  const float* q = nullptr;                // [heads][D], rotated
+  const std::byte* const* rows = nullptr;  // [row_count], at most kAttendSegment, packed rows or float rows by entry
   std::int64_t row_count = 0;
-  float scale = 0;                        // D^-0.5
-  float* max = nullptr;                   // out [heads]; -inf when nothing was visible
-  float* sum = nullptr;                   // out [heads]
-  float* acc = nullptr;                   // out [heads][D], unnormalised
-  std::byte* scratch = nullptr;           // attend_scratch_bytes(), 64-byte aligned
+  float scale = 0;               // D^-0.5
+  float* max = nullptr;          // out [heads]; -inf when nothing was visible
+  float* sum = nullptr;          // out [heads]
+  float* acc = nullptr;          // out [heads][D], unnormalised
+  std::byte* scratch = nullptr;  // attend_scratch_bytes(), 64-byte aligned
 };
 
-// Index keys: tiles of 16 keys, lanes = keys, laid out exactly as a kFp4 PackedMatrix with one row per key (68 bytes a key at dim 128).
+// Index keys: tiles of 16 keys, lanes = keys, laid out exactly as a kFp4 PackedMatrix with one row per key (68 bytes a
+// key at dim 128).
 struct IndexArgs {
-  int heads = 0, dim = 0;                 // dim a multiple of 32
-  const std::int8_t* q = nullptr;         // [heads][dim], doubled E2M1 values (-12 .. 12)
-  const float* q_scale = nullptr;         // [heads][dim/32], powers of two, halved once for the doubling
-  const float* weight = nullptr;          // [heads]
-  const std::byte* keys = nullptr;        // tiles (packed) or float [n][dim]
-  std::int64_t tiles = 0;                 // packed: number of 16-key tiles; float: number of keys
-  float* scores = nullptr;                // out [tiles*16] or [keys]
-  const float* q_f32 = nullptr;           // float entry only: [heads][dim]
+  int heads = 0, dim = 0;           // dim a multiple of 32
+  const std::int8_t* q = nullptr;   // [heads][dim], doubled E2M1 values (-12 .. 12)
+  const float* q_scale = nullptr;   // [heads][dim/32], powers of two, halved once for the doubling
+  const float* weight = nullptr;    // [heads]
+  const std::byte* keys = nullptr;  // tiles (packed) or float [n][dim]
+  std::int64_t tiles = 0;           // packed: number of 16-key tiles; float: number of keys
+  float* scores = nullptr;          // out [tiles*16] or [keys]
+  const float* q_f32 = nullptr;     // float entry only: [heads][dim]
 };
 
 struct KernelTable {
@@ -107,11 +113,12 @@ struct KernelTable {
   // --- small operators; n need not be a multiple of 16
   void (*rms_norm)(const float* x, const float* weight_or_null, std::int64_t n, float eps, float* out);  // out may be x
   float (*rms_scale)(const float* x, std::int64_t n, float eps);  // 1/sqrt(mean(x^2)+eps)
-  void (*rotate)(float* x, const float* cos, const float* sin, std::int64_t pairs);  // adjacent pairs; pass -sin to invert
+  void (*rotate)(float* x, const float* cos, const float* sin,
+                 std::int64_t pairs);  // adjacent pairs; pass -sin to invert
   void (*swiglu)(const float* gate, const float* up, float limit, float weight, std::int64_t n, float* out);
-  void (*axpy)(float a, const float* x, std::int64_t n, float* y);   // y = fma(a, x, y)
-  void (*scale)(float a, const float* x, std::int64_t n, float* y);  // y = a*x
-  void (*sqrt_softplus)(const float* x, std::int64_t n, float* out); // sqrt(ln(1+e^x)), the router's score
+  void (*axpy)(float a, const float* x, std::int64_t n, float* y);    // y = fma(a, x, y)
+  void (*scale)(float a, const float* x, std::int64_t n, float* y);   // y = a*x
+  void (*sqrt_softplus)(const float* x, std::int64_t n, float* out);  // sqrt(ln(1+e^x)), the router's score
   void (*sigmoid)(const float* x, std::int64_t n, float* out);
   void (*widen_bf16)(const std::uint16_t* x, std::int64_t n, float* out);
   // Per channel: softmax over `members` gates, weighted sum of values. values[i], gates[i] point at [channels].
@@ -119,16 +126,18 @@ struct KernelTable {
   void (*hadamard)(float* x, std::int64_t n);  // Sylvester order, scaled by n^-0.5; n a power of two
   void (*round_fp8)(float* x, std::int64_t n, std::int64_t block);  // FP8 round trip in place (spec 7.2)
   void (*round_fp4)(float* x, std::int64_t n, std::int64_t block);
-  // hyper-connection: mix [2n + n*n] raw outputs of fn already multiplied by the rms scale -> pre [n], post [n], comb [n][n] (spec 3)
+  // hyper-connection: mix [2n + n*n] raw outputs of fn already multiplied by the rms scale -> pre [n], post [n], comb
+  // [n][n] (spec 3)
   void (*hc_coefficients)(const float* mix, const float* base, const float* scale, int n, int sinkhorn_iters, float eps,
                           float* pre, float* post, float* comb);
-  void (*hc_pre)(const float* streams, const float* pre, int n, std::int64_t d, float* out);       // out = sum_j pre_j X_j
-  void (*hc_post)(const float* y, const float* post, const float* comb, int n, std::int64_t d, float* streams);  // in place
+  void (*hc_pre)(const float* streams, const float* pre, int n, std::int64_t d, float* out);  // out = sum_j pre_j X_j
+  void (*hc_post)(const float* y, const float* post, const float* comb, int n, std::int64_t d,
+                  float* streams);  // in place
 
   // --- cache rows
   void (*encode_row)(const RowShape& shape, const float* kv, std::byte* row);
   void (*decode_row)(const RowShape& shape, const std::byte* row, float* kv);
-  void (*encode_index_key)(const float* key, int dim, std::byte* tile, int lane);    // key after Hadamard; rounds to FP4
+  void (*encode_index_key)(const float* key, int dim, std::byte* tile, int lane);  // key after Hadamard; rounds to FP4
   void (*decode_index_key)(const std::byte* tile, int lane, int dim, float* key);
   void (*encode_index_query)(const float* q, int heads, int dim, std::int8_t* out, float* scales);  // after Hadamard
 
@@ -136,7 +145,8 @@ struct KernelTable {
   std::int64_t (*attend_scratch_bytes)(const RowShape& shape, int heads);
   void (*attend_packed)(const AttendArgs& args);  // q and p rounded to bfloat16, products as kBf16 chains
   void (*attend_f32)(const AttendArgs& args);     // rows are float [D]
-  // Merges `count` partials, adds the sink to the denominator, writes out [heads][D]. Partials: max/sum [count][heads], acc [count][heads][D].
+  // Merges `count` partials, adds the sink to the denominator, writes out [heads][D]. Partials: max/sum [count][heads],
+  // acc [count][heads][D].
   void (*attend_merge)(const float* max, const float* sum, const float* acc, int count, int heads, int head_dim,
                        const float* sinks, float* out);
   void (*index_scores_packed)(const IndexArgs& args);
@@ -150,7 +160,10 @@ struct KernelTable {
 const KernelTable& kernels();
 
 // The tables this machine can run, scalar first. For tests and `hadal bench`.
-struct KernelTables { const KernelTable* list[3]; int count; };
+struct KernelTables {
+  const KernelTable* list[3];
+  int count;
+};
 KernelTables available_kernels();
 
 // Their names, and why one was left out, for people: "scalar, avx2, avx512".

@@ -23,14 +23,21 @@ class Attention : public ::testing::TestWithParam<int> {
 struct Problem {
   RowShape shape;
   int heads;
-  std::vector<float> q, kv, sinks;       // kv as decoded
+  std::vector<float> q, kv, sinks;  // kv as decoded
   std::vector<std::byte> packed;
   std::vector<const std::byte*> packed_rows, float_rows;
 };
 
 Problem make(const KernelTable& set, RowShape shape, int heads, std::int64_t rows) {
   Random random(static_cast<std::uint64_t>(rows));
-  Problem p{shape, heads, random.normals(heads * shape.head_dim), random.normals(rows * shape.head_dim), random.normals(heads), {}, {}, {}};
+  Problem p{shape,
+            heads,
+            random.normals(heads * shape.head_dim),
+            random.normals(rows * shape.head_dim),
+            random.normals(heads),
+            {},
+            {},
+            {}};
   const std::int64_t d = shape.head_dim, bytes = shape.packed_bytes();
   p.packed.resize(static_cast<std::size_t>(rows * bytes));
   for (std::int64_t i = 0; i < rows; ++i) {
@@ -49,16 +56,25 @@ std::vector<float> run(const KernelTable& set, const Problem& p, bool packed, st
   const auto& rows = packed ? p.packed_rows : p.float_rows;
   const auto n = static_cast<std::int64_t>(rows.size());
   const std::int64_t d = p.shape.head_dim, count = std::max<std::int64_t>(1, (n + segment - 1) / segment);
-  std::vector<float> max(static_cast<std::size_t>(count * p.heads)), sum(max), acc(static_cast<std::size_t>(count * p.heads * d));
+  std::vector<float> max(static_cast<std::size_t>(count * p.heads)), sum(max),
+      acc(static_cast<std::size_t>(count * p.heads * d));
   AlignedBytes scratch(set.attend_scratch_bytes(p.shape, p.heads));
   for (std::int64_t i = 0; i < count; ++i) {
-    AttendArgs args{p.shape, p.heads, p.q.data(), rows.data() + i * segment, std::min(segment, n - i * segment),
-                    1.0f / std::sqrt(static_cast<float>(d)), max.data() + i * p.heads, sum.data() + i * p.heads,
-                    acc.data() + i * p.heads * d, scratch.data()};
+    AttendArgs args{p.shape,
+                    p.heads,
+                    p.q.data(),
+                    rows.data() + i * segment,
+                    std::min(segment, n - i * segment),
+                    1.0f / std::sqrt(static_cast<float>(d)),
+                    max.data() + i * p.heads,
+                    sum.data() + i * p.heads,
+                    acc.data() + i * p.heads * d,
+                    scratch.data()};
     (packed ? set.attend_packed : set.attend_f32)(args);
   }
   std::vector<float> out(static_cast<std::size_t>(p.heads * d));
-  set.attend_merge(max.data(), sum.data(), acc.data(), static_cast<int>(count), p.heads, static_cast<int>(d), p.sinks.data(), out.data());
+  set.attend_merge(max.data(), sum.data(), acc.data(), static_cast<int>(count), p.heads, static_cast<int>(d),
+                   p.sinks.data(), out.data());
   return out;
 }
 
@@ -72,7 +88,8 @@ std::vector<double> in_double(const Problem& p) {
       if (p.float_rows[static_cast<std::size_t>(i)] == nullptr) continue;
       double dot = 0;
       for (std::int64_t k = 0; k < d; ++k)
-        dot += static_cast<double>(p.q[static_cast<std::size_t>(h * d + k)]) * static_cast<double>(p.kv[static_cast<std::size_t>(i * d + k)]);
+        dot += static_cast<double>(p.q[static_cast<std::size_t>(h * d + k)]) *
+               static_cast<double>(p.kv[static_cast<std::size_t>(i * d + k)]);
       s[static_cast<std::size_t>(i)] = dot / std::sqrt(static_cast<double>(d));
       top = std::max(top, s[static_cast<std::size_t>(i)]);
     }
@@ -80,7 +97,8 @@ std::vector<double> in_double(const Problem& p) {
     for (double v : s) total += std::exp(v - top);
     for (std::int64_t i = 0; i < n; ++i)
       for (std::int64_t k = 0; k < d; ++k)
-        out[static_cast<std::size_t>(h * d + k)] += std::exp(s[static_cast<std::size_t>(i)] - top) / total * static_cast<double>(p.kv[static_cast<std::size_t>(i * d + k)]);
+        out[static_cast<std::size_t>(h * d + k)] += std::exp(s[static_cast<std::size_t>(i)] - top) / total *
+                                                    static_cast<double>(p.kv[static_cast<std::size_t>(i * d + k)]);
   }
   return out;
 }
@@ -94,7 +112,8 @@ double relative_error(const std::vector<float>& got, const std::vector<double>& 
   return std::sqrt(num / den);
 }
 
-// float rows within float32 rounding; packed rows within bfloat16's 2^-9 for q and p each (errors of single terms average out).
+// float rows within float32 rounding; packed rows within bfloat16's 2^-9 for q and p each (errors of single terms
+// average out).
 TEST_P(Attention, AgainstDouble) {
   for (RowShape shape : {RowShape{512, 64}, RowShape{96, 32}, RowShape{50, 2}})
     for (std::int64_t rows : {1, 64, 65, 200}) {
@@ -148,15 +167,18 @@ TEST_P(Attention, IndexerAgainstDouble) {
   std::vector<std::int8_t> codes(q.size());
   std::vector<float> scales(q.size() / 32), packed(static_cast<std::size_t>(tiles * 16)), exact(packed);
   set().encode_index_query(q.data(), heads, dim, codes.data(), scales.data());
-  set().index_scores_packed({heads, dim, codes.data(), scales.data(), weight.data(), keys.data(), tiles, packed.data(), nullptr});
-  set().index_scores_f32({heads, dim, nullptr, nullptr, weight.data(), reinterpret_cast<const std::byte*>(decoded.data()),
-                          tiles * 16, exact.data(), rounded.data()});
+  set().index_scores_packed(
+      {heads, dim, codes.data(), scales.data(), weight.data(), keys.data(), tiles, packed.data(), nullptr});
+  set().index_scores_f32({heads, dim, nullptr, nullptr, weight.data(),
+                          reinterpret_cast<const std::byte*>(decoded.data()), tiles * 16, exact.data(),
+                          rounded.data()});
   for (std::int64_t k = 0; k < tiles * 16; ++k) {
     double score = 0, magnitude = 0;
     for (int h = 0; h < heads; ++h) {
       double dot = 0;
       for (int i = 0; i < dim; ++i)
-        dot += static_cast<double>(rounded[static_cast<std::size_t>(h * dim + i)]) * static_cast<double>(decoded[static_cast<std::size_t>(k * dim + i)]);
+        dot += static_cast<double>(rounded[static_cast<std::size_t>(h * dim + i)]) *
+               static_cast<double>(decoded[static_cast<std::size_t>(k * dim + i)]);
       score += static_cast<double>(weight[static_cast<std::size_t>(h)]) * std::max(dot, 0.0);
       magnitude += std::abs(static_cast<double>(weight[static_cast<std::size_t>(h)])) * std::abs(dot);
     }
@@ -176,8 +198,9 @@ TEST_P(Attention, TopKAgainstSorting) {
         s[static_cast<std::size_t>(i)] = shape == 0   ? random.normal()
                                          : shape == 1 ? static_cast<float>(i)
                                          : shape == 2 ? 2.5f
-                                         : shape == 3 ? static_cast<float>(random.range(-2, 2))
-                                                      : (i % (n / 4096 + 1) == 0 ? 0.0f : 1.0f);  // what a stride sees is low
+                                         : shape == 3
+                                             ? static_cast<float>(random.range(-2, 2))
+                                             : (i % (n / 4096 + 1) == 0 ? 0.0f : 1.0f);  // what a stride sees is low
       for (std::int64_t k : {std::int64_t{1}, std::min<std::int64_t>(n, 512), n}) {
         std::vector<std::int32_t> order(static_cast<std::size_t>(n)), got(static_cast<std::size_t>(k)), scratch(order);
         std::iota(order.begin(), order.end(), 0);

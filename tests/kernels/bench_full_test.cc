@@ -1,9 +1,8 @@
-#include "kernels/bench.h"
-
 #include <gtest/gtest.h>
 
 #include <set>
 
+#include "kernels/bench.h"
 #include "kernels/kernels.h"
 
 namespace hadal {
@@ -25,8 +24,8 @@ TEST(KernelBench, RowsAreComplete) {
   }
   const KernelTables sets = available_kernels();
   for (int i = 0; i < sets.count; ++i)
-    for (const char* name : {"fp4_matvec", "fp8_matvec", "bf16_matvec", "fp4_batch8", "fp8_batch8", "fp4_gemm48", "attention",
-                             "indexer", "topk"})
+    for (const char* name : {"fp4_matvec", "fp8_matvec", "bf16_matvec", "fp4_batch8", "fp8_batch8", "fp4_gemm48",
+                             "attention", "indexer", "topk"})
       EXPECT_EQ(seen.count(std::string(sets.list[i]->name) + " " + name), 1u) << sets.list[i]->name << " " << name;
 }
 

@@ -10,8 +10,10 @@ namespace {
 
 // Each case runs in a process of its own, because the choice is made once.
 int chosen_is(const char* wanted, const char* expected) {
-  if (wanted != nullptr) setenv("HADAL_ISA", wanted, 1);
-  else unsetenv("HADAL_ISA");
+  if (wanted != nullptr)
+    setenv("HADAL_ISA", wanted, 1);
+  else
+    unsetenv("HADAL_ISA");
   return std::strcmp(kernels().name, expected) == 0 ? 0 : 1;
 }
 

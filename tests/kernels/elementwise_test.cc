@@ -40,7 +40,8 @@ TEST(Elementwise, SqrtSoftplusWithinFourUlp) {
   const auto x = arguments();
   std::vector<float> y(x.size());
   scalar().sqrt_softplus(x.data(), static_cast<std::int64_t>(x.size()), y.data());
-  expect_relative(x, y, [](double v) { return std::sqrt(std::log1p(std::exp(-std::abs(v))) + std::max(v, 0.0)); }, 4 * 0x1p-23);
+  expect_relative(
+      x, y, [](double v) { return std::sqrt(std::log1p(std::exp(-std::abs(v))) + std::max(v, 0.0)); }, 4 * 0x1p-23);
 }
 
 TEST(Elementwise, FarArgumentsSaturate) {
@@ -96,7 +97,8 @@ TEST(Elementwise, PoolIsASoftmaxForEachChannel) {
   std::vector<std::vector<float>> v, g;
   std::vector<const float*> vp, gp;
   for (int i = 0; i < members; ++i) v.push_back(random.normals(channels)), g.push_back(random.normals(channels));
-  for (std::size_t i = 0; i < static_cast<std::size_t>(members); ++i) vp.push_back(v[i].data()), gp.push_back(g[i].data());
+  for (std::size_t i = 0; i < static_cast<std::size_t>(members); ++i)
+    vp.push_back(v[i].data()), gp.push_back(g[i].data());
   std::vector<float> out(static_cast<std::size_t>(channels));
   scalar().pool(vp.data(), gp.data(), members, channels, out.data());
   for (std::size_t c = 0; c < out.size(); ++c) {

@@ -59,7 +59,8 @@ TEST_P(GoldenOps, RowsAndIndexKeysEncodeTheSame) {
   for (std::size_t i = 0; i < 10; ++i) {
     set().encode_row(shape, x.data() + 256 * i, row.data());
     set().decode_row(shape, row.data(), back.data());
-    EXPECT_EQ(back, std::vector<float>(y.begin() + static_cast<std::ptrdiff_t>(256 * i), y.begin() + static_cast<std::ptrdiff_t>(256 * i + 256)));
+    EXPECT_EQ(back, std::vector<float>(y.begin() + static_cast<std::ptrdiff_t>(256 * i),
+                                       y.begin() + static_cast<std::ptrdiff_t>(256 * i + 256)));
     for (std::size_t b = 0; b < 4; ++b)
       EXPECT_EQ(std::ldexp(1.0f, static_cast<int>(row[256 + b]) - 127), scale[4 * i + b]);
   }
@@ -70,7 +71,8 @@ TEST_P(GoldenOps, RowsAndIndexKeysEncodeTheSame) {
     set().encode_index_key(k.data() + 128 * i, 128, tile.data(), static_cast<int>(2 * i));
     back.resize(128);
     set().decode_index_key(tile.data(), static_cast<int>(2 * i), 128, back.data());
-    EXPECT_EQ(back, std::vector<float>(ky.begin() + static_cast<std::ptrdiff_t>(128 * i), ky.begin() + static_cast<std::ptrdiff_t>(128 * i + 128)));
+    EXPECT_EQ(back, std::vector<float>(ky.begin() + static_cast<std::ptrdiff_t>(128 * i),
+                                       ky.begin() + static_cast<std::ptrdiff_t>(128 * i + 128)));
     float scales[4];
     set().encode_index_query(k.data() + 128 * i, 1, 128, codes.data(), scales);
     for (std::size_t j = 0; j < 128; ++j) EXPECT_EQ(codes[j] * scales[j / 32], ky[128 * i + j]);
@@ -151,7 +153,8 @@ TEST_P(GoldenOps, SinkAttention) {
       rows.push_back(r < 0 ? nullptr : reinterpret_cast<const std::byte*>(kv.data() + r * 64));
     }
     std::vector<float> max(4), sum(4), acc(256), out(256);
-    set().attend_f32({shape, 4, q.data() + t * 256, rows.data(), 9, 0.125f, max.data(), sum.data(), acc.data(), scratch.data()});
+    set().attend_f32(
+        {shape, 4, q.data() + t * 256, rows.data(), 9, 0.125f, max.data(), sum.data(), acc.data(), scratch.data()});
     set().attend_merge(max.data(), sum.data(), acc.data(), 1, 4, 64, sink.data(), out.data());
     got.insert(got.end(), out.begin(), out.end());
   }
@@ -167,7 +170,8 @@ TEST_P(GoldenOps, RouterScores) {
     for (std::size_t e = 0; e < 16; ++e) biased[e] = s[e] + bias[e];
     std::int32_t best[4], scratch[16];
     set().top_k(biased.data(), 16, 4, best, scratch);
-    std::vector<std::int64_t> sorted(idx.begin() + static_cast<std::ptrdiff_t>(t * 4), idx.begin() + static_cast<std::ptrdiff_t>(t * 4 + 4));
+    std::vector<std::int64_t> sorted(idx.begin() + static_cast<std::ptrdiff_t>(t * 4),
+                                     idx.begin() + static_cast<std::ptrdiff_t>(t * 4 + 4));
     float total = 0;
     for (std::int64_t e : sorted) total += s[static_cast<std::size_t>(e)];
     // The stored weights carry the scaling factor of their configuration: compare ratios.

@@ -17,14 +17,14 @@ struct Form {
   Encoding encoding;
   ActivationKind kind;
 };
-constexpr Form kForms[] = {{Encoding::kFp4, ActivationKind::kF32},  {Encoding::kFp4, ActivationKind::kBf16},
-                           {Encoding::kFp4, ActivationKind::kInt8}, {Encoding::kFp8, ActivationKind::kF32},
-                           {Encoding::kFp8, ActivationKind::kBf16}, {Encoding::kBf16, ActivationKind::kF32},
+constexpr Form kForms[] = {{Encoding::kFp4, ActivationKind::kF32},   {Encoding::kFp4, ActivationKind::kBf16},
+                           {Encoding::kFp4, ActivationKind::kInt8},  {Encoding::kFp8, ActivationKind::kF32},
+                           {Encoding::kFp8, ActivationKind::kBf16},  {Encoding::kBf16, ActivationKind::kF32},
                            {Encoding::kBf16, ActivationKind::kBf16}, {Encoding::kF32, ActivationKind::kF32}};
 
 // The definition against sums in double. The bound per row: every float32 operation on the way errs by half an ulp of a
-// partial sum, which is at most S = sum |w x|; a chain has at most 32 fused steps, a block three more, and blocks follow one
-// another. int8 adds half a quantisation step, amax / 254, for each column.
+// partial sum, which is at most S = sum |w x|; a chain has at most 32 fused steps, a block three more, and blocks
+// follow one another. int8 adds half a quantisation step, amax / 254, for each column.
 TEST(Products, DefinitionAgainstDouble) {
   const FlushDenormals flush;
   const KernelTable& scalar = *available_kernels().list[0];
@@ -49,7 +49,8 @@ TEST(Products, DefinitionAgainstDouble) {
                 amax = std::max(amax, std::abs(static_cast<double>(x[static_cast<std::size_t>(t * cols + j)])));
             }
             const double weight = w.value(r, k);
-            const double a = form.kind == ActivationKind::kBf16 ? static_cast<double>(bf16_to_float(bf16_from_float(v))) : static_cast<double>(v);
+            const double a = form.kind == ActivationKind::kBf16 ? static_cast<double>(bf16_to_float(bf16_from_float(v)))
+                                                                : static_cast<double>(v);
             sum += weight * a;
             magnitude += std::abs(weight * a);
             if (form.kind == ActivationKind::kInt8) steps += std::abs(weight) * amax / 254 * (1 + 1e-5);
@@ -111,8 +112,9 @@ TEST(Products, Int8ActivationLayout) {
   const KernelTables sets = available_kernels();
   for (int s = 0; s < sets.count; ++s) {
     std::vector<float> x(2 * 64, 0.0f);
-    for (int k = 0; k < 32; ++k) x[static_cast<std::size_t>(k)] = static_cast<float>(k - 16);  // token 0, block 0: amax 16
-    x[64 + 40] = -3.0f;                                                                        // token 1, block 1
+    for (int k = 0; k < 32; ++k)
+      x[static_cast<std::size_t>(k)] = static_cast<float>(k - 16);  // token 0, block 0: amax 16
+    x[64 + 40] = -3.0f;                                             // token 1, block 1
     const PackedActivations p = pack(*sets.list[s], ActivationKind::kInt8, x, 2, 64);
     ASSERT_EQ(p.data.size(), 2u * (64 + 16));
     auto word = [&](std::size_t i) {
@@ -121,7 +123,8 @@ TEST(Products, Int8ActivationLayout) {
       return v;
     };
     auto value = [&](int token, int k) {
-      return static_cast<int>(static_cast<std::int8_t>(word(static_cast<std::size_t>(k / 4 * 2 + token)) >> (8 * (k % 4))));
+      return static_cast<int>(
+          static_cast<std::int8_t>(word(static_cast<std::size_t>(k / 4 * 2 + token)) >> (8 * (k % 4))));
     };
     for (int k = 0; k < 32; ++k)
       EXPECT_EQ(value(0, k), static_cast<int>(std::nearbyint((k - 16) * (127.0f / 16)))) << k;

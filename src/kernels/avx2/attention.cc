@@ -1,7 +1,7 @@
 #include "kernels/generic/attention.h"
 
-#include "kernels/families.h"
 #include "kernels/avx2/lanes.h"
+#include "kernels/families.h"
 
 namespace hadal {
 

@@ -63,7 +63,8 @@ void index_scores_packed(const IndexArgs& a) {
         const __m256i parts = _mm256_sad_epu8(biased, _mm256_setzero_si256());
         const __m128i two = _mm_add_epi64(_mm256_castsi256_si128(parts), _mm256_extracti128_si256(parts, 1));
         const int sum = _mm_cvtsi128_si32(_mm_add_epi64(two, _mm_unpackhi_epi64(two, two))) - 32 * 128;
-        const Lanes::I p = {dot_block(keys + b * 512, quads, -12 * sum), dot_block(keys + b * 512 + 32, quads, -12 * sum)};
+        const Lanes::I p = {dot_block(keys + b * 512, quads, -12 * sum),
+                            dot_block(keys + b * 512 + 32, quads, -12 * sum)};
         dot = Lanes::fma(Lanes::from_int(p), Lanes::mul(key_scale[b], Lanes::set(a.q_scale[h * blocks + b])), dot);
       }
       score = Lanes::fma(Lanes::set(a.weight[h]), Lanes::max(dot, Lanes::zero()), score);

@@ -9,9 +9,15 @@ namespace hadal {
 namespace {
 
 struct Lanes {
-  struct F { __m256 a, b; };
-  struct I { __m256i a, b; };
-  struct M { __m256i a, b; };
+  struct F {
+    __m256 a, b;
+  };
+  struct I {
+    __m256i a, b;
+  };
+  struct M {
+    __m256i a, b;
+  };
 
   static constexpr int kHeadTile = 4;  // accumulators of an attention tile that registers hold
 
@@ -42,14 +48,18 @@ struct Lanes {
   static F sqrt(F x) { return {_mm256_sqrt_ps(x.a), _mm256_sqrt_ps(x.b)}; }
 
   static M less(F x, F y) {
-    return {_mm256_castps_si256(_mm256_cmp_ps(x.a, y.a, _CMP_LT_OQ)), _mm256_castps_si256(_mm256_cmp_ps(x.b, y.b, _CMP_LT_OQ))};
+    return {_mm256_castps_si256(_mm256_cmp_ps(x.a, y.a, _CMP_LT_OQ)),
+            _mm256_castps_si256(_mm256_cmp_ps(x.b, y.b, _CMP_LT_OQ))};
   }
   static M less_equal(F x, F y) {
-    return {_mm256_castps_si256(_mm256_cmp_ps(x.a, y.a, _CMP_LE_OQ)), _mm256_castps_si256(_mm256_cmp_ps(x.b, y.b, _CMP_LE_OQ))};
+    return {_mm256_castps_si256(_mm256_cmp_ps(x.a, y.a, _CMP_LE_OQ)),
+            _mm256_castps_si256(_mm256_cmp_ps(x.b, y.b, _CMP_LE_OQ))};
   }
   static M equal(I x, I y) { return {_mm256_cmpeq_epi32(x.a, y.a), _mm256_cmpeq_epi32(x.b, y.b)}; }
   static M greater(I x, I y) { return {_mm256_cmpgt_epi32(x.a, y.a), _mm256_cmpgt_epi32(x.b, y.b)}; }
-  static I select(M m, I yes, I no) { return {_mm256_blendv_epi8(no.a, yes.a, m.a), _mm256_blendv_epi8(no.b, yes.b, m.b)}; }
+  static I select(M m, I yes, I no) {
+    return {_mm256_blendv_epi8(no.a, yes.a, m.a), _mm256_blendv_epi8(no.b, yes.b, m.b)};
+  }
   static F select(M m, F yes, F no) { return floats(select(m, bits(yes), bits(no))); }
 
   static I iset(std::int32_t x) { return {_mm256_set1_epi32(x), _mm256_set1_epi32(x)}; }
@@ -66,7 +76,8 @@ struct Lanes {
     return {_mm256_cvtepu16_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))),
             _mm256_cvtepu16_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p + 8)))};
   }
-  static void store_u16(std::uint16_t* p, I x) {  // low halves; the pack interleaves 128-bit lanes, the permute undoes it
+  static void store_u16(std::uint16_t* p,
+                        I x) {  // low halves; the pack interleaves 128-bit lanes, the permute undoes it
     const __m256i low = _mm256_set1_epi32(0xffff);
     __m256i v = _mm256_packus_epi32(_mm256_and_si256(x.a, low), _mm256_and_si256(x.b, low));
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm256_permute4x64_epi64(v, 0xd8));
@@ -82,8 +93,14 @@ struct Lanes {
   static I sub(I x, I y) { return {_mm256_sub_epi32(x.a, y.a), _mm256_sub_epi32(x.b, y.b)}; }
   static I bit_and(I x, I y) { return {_mm256_and_si256(x.a, y.a), _mm256_and_si256(x.b, y.b)}; }
   static I bit_or(I x, I y) { return {_mm256_or_si256(x.a, y.a), _mm256_or_si256(x.b, y.b)}; }
-  template <int N> static I shl(I x) { return {_mm256_slli_epi32(x.a, N), _mm256_slli_epi32(x.b, N)}; }
-  template <int N> static I shr(I x) { return {_mm256_srli_epi32(x.a, N), _mm256_srli_epi32(x.b, N)}; }
+  template <int N>
+  static I shl(I x) {
+    return {_mm256_slli_epi32(x.a, N), _mm256_slli_epi32(x.b, N)};
+  }
+  template <int N>
+  static I shr(I x) {
+    return {_mm256_srli_epi32(x.a, N), _mm256_srli_epi32(x.b, N)};
+  }
 
   static I bits(F x) { return {_mm256_castps_si256(x.a), _mm256_castps_si256(x.b)}; }
   static F floats(I x) { return {_mm256_castsi256_ps(x.a), _mm256_castsi256_ps(x.b)}; }

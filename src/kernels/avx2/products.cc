@@ -1,5 +1,5 @@
-// Products on 256-bit registers: half a tile (8 rows) a register. One token takes both halves in one pass over the stream;
-// more take a half at a time with up to four tokens, which is what 16 registers hold.
+// Products on 256-bit registers: half a tile (8 rows) a register. One token takes both halves in one pass over the
+// stream; more take a half at a time with up to four tokens, which is what 16 registers hold.
 #include <immintrin.h>
 
 #include <utility>
@@ -20,7 +20,9 @@ __m256 high_half(__m256i pairs) {
 }
 __m256 low_half(__m256i pairs) { return _mm256_castsi256_ps(_mm256_slli_epi32(pairs, 16)); }
 
-struct Pair { __m256 even, odd; };
+struct Pair {
+  __m256 even, odd;
+};
 
 // One column pair of activations for one token, both elements in all lanes.
 struct Bf16Words {
@@ -63,10 +65,10 @@ struct Fp4Columns {
   }
 };
 
-// E4M3 to bfloat16 by bytes. For a normal code the bfloat16 is 0x3c00 + (code << 4): its high byte depends on the upper four
-// bits, its low byte is the lower four bits moved up. Codes 0..7 (zero and subnormals) are corrected by two tables: adding
-// 0x78 with saturation leaves them at 0x78..0x7f, where pshufb reads entries 8..15, and puts all others above 0x7f, where
-// it gives 0.
+// E4M3 to bfloat16 by bytes. For a normal code the bfloat16 is 0x3c00 + (code << 4): its high byte depends on the upper
+// four bits, its low byte is the lower four bits moved up. Codes 0..7 (zero and subnormals) are corrected by two
+// tables: adding 0x78 with saturation leaves them at 0x78..0x7f, where pshufb reads entries 8..15, and puts all others
+// above 0x7f, where it gives 0.
 template <class X>
 struct Fp8Columns {
   static constexpr int kPairs = 2, kBytes = 64, kBlock = 128, kTail = 0;
@@ -101,7 +103,9 @@ struct Bf16Columns {
       out[i] = {low_half(v), high_half(v)};
     }
   }
-  static __m256 scale(const PackedMatrix&, std::int64_t, std::int64_t, const std::byte*, int) { return _mm256_set1_ps(1); }
+  static __m256 scale(const PackedMatrix&, std::int64_t, std::int64_t, const std::byte*, int) {
+    return _mm256_set1_ps(1);
+  }
 };
 
 template <class X>
@@ -112,12 +116,12 @@ struct F32Columns {
     out[0] = {_mm256_loadu_ps(f), _mm256_loadu_ps(f + 16)};
     out[1] = {_mm256_loadu_ps(f + 32), _mm256_loadu_ps(f + 48)};
   }
-  static __m256 scale(const PackedMatrix&, std::int64_t, std::int64_t, const std::byte*, int) { return _mm256_set1_ps(1); }
+  static __m256 scale(const PackedMatrix&, std::int64_t, std::int64_t, const std::byte*, int) {
+    return _mm256_set1_ps(1);
+  }
 };
 
-__m256 step(__m256 acc, Pair w, Pair x) {
-  return _mm256_fmadd_ps(w.even, x.even, _mm256_fmadd_ps(w.odd, x.odd, acc));
-}
+__m256 step(__m256 acc, Pair w, Pair x) { return _mm256_fmadd_ps(w.even, x.even, _mm256_fmadd_ps(w.odd, x.odd, acc)); }
 
 // Writes rows [first, first + 8) of the tile, those that exist.
 void store_half(__m256 f, std::int64_t rows, std::int64_t first, float* y) {
@@ -147,8 +151,8 @@ struct Job {
 //
 // The two chains of a run of columns. Indices are constants everywhere, so that accumulators stay in registers.
 template <class Columns, class X, int n, int... T, int... A>
-void chains(std::integer_sequence<int, T...>, std::integer_sequence<int, A...>, const Columns& columns, const std::byte* p,
-            const typename X::Word* x, std::int64_t m, int begin, int steps, __m256* sums) {
+void chains(std::integer_sequence<int, T...>, std::integer_sequence<int, A...>, const Columns& columns,
+            const std::byte* p, const typename X::Word* x, std::int64_t m, int begin, int steps, __m256* sums) {
   constexpr int kHalves = sizeof...(A) / n, q = Columns::kPairs;
   __m256 c[] = {((void)A, _mm256_setzero_ps())...}, d[] = {((void)A, _mm256_setzero_ps())...};
   const std::int64_t stride = X::kWords * m;
@@ -193,7 +197,8 @@ void columns_tile(std::integer_sequence<int, A...> all, const Job& job, int firs
     chains<Columns, X, n>(tokens, all, columns, p, x, m, begin, width / kColumns, sum);
     p += width / kColumns * Columns::kBytes;
     x += width / 2 * X::kWords * m;
-    const __m256 scale[] = {Columns::scale(job.w, job.tile, block, p, begin), Columns::scale(job.w, job.tile, block, p, begin + H - 1)};
+    const __m256 scale[] = {Columns::scale(job.w, job.tile, block, p, begin),
+                            Columns::scale(job.w, job.tile, block, p, begin + H - 1)};
     p += Columns::kTail;
     ((f[A] = _mm256_fmadd_ps(sum[A], scale[A / n], f[A])), ...);
   }
@@ -206,7 +211,8 @@ void int8_tile(std::integer_sequence<int, A...>, const Job& job, int first, int 
   const __m256i table =
       _mm256_broadcastsi128_si256(_mm_setr_epi8(12, 13, 14, 15, 16, 18, 20, 24, 12, 11, 10, 9, 8, 6, 4, 0));
   const __m256i nibble = _mm256_set1_epi8(15), ones = _mm256_set1_epi16(1);
-  const __m128i least = _mm_set1_epi8(static_cast<char>(kInt8MinScale)), most = _mm_set1_epi8(static_cast<char>(kInt8MaxScale));
+  const __m128i least = _mm_set1_epi8(static_cast<char>(kInt8MinScale)),
+                most = _mm_set1_epi8(static_cast<char>(kInt8MaxScale));
   const std::int64_t m = job.m, cols = job.w.padded_cols();
   const std::byte* p = job.run();
   const auto* x = reinterpret_cast<const std::int32_t*>(job.data) + first;
@@ -227,17 +233,20 @@ void int8_tile(std::integer_sequence<int, A...>, const Job& job, int first, int 
       ((low[A] = _mm256_add_epi16(low[A], _mm256_maddubs_epi16(lo[A / n], _mm256_set1_epi32(v[A % n])))), ...);
       ((high[A] = _mm256_add_epi16(high[A], _mm256_maddubs_epi16(hi[A / n], _mm256_set1_epi32(v[m + A % n])))), ...);
     }
-    const __m128i bytes = _mm_min_epu8(_mm_max_epu8(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p + 256)), least), most);
+    const __m128i bytes =
+        _mm_min_epu8(_mm_max_epu8(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p + 256)), least), most);
     // Row scale / 2 as an exponent to add to the token scale's.
     const __m128i upper = _mm_srli_si128(bytes, 8);
     auto exponent = [](__m128i e) {
       return _mm256_slli_epi32(_mm256_sub_epi32(_mm256_cvtepu8_epi32(e), _mm256_set1_epi32(128)), 23);
     };
     const __m256i e[] = {exponent(begin == 0 ? bytes : upper), exponent(upper)};
-    const __m256i sums[] = {_mm256_add_epi32(_mm256_add_epi32(_mm256_madd_epi16(low[A], ones), _mm256_madd_epi16(high[A], ones)),
-                                             _mm256_set1_epi32(offsets[A % n]))...};
+    const __m256i sums[] = {
+        _mm256_add_epi32(_mm256_add_epi32(_mm256_madd_epi16(low[A], ones), _mm256_madd_epi16(high[A], ones)),
+                         _mm256_set1_epi32(offsets[A % n]))...};
     ((f[A] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(sums[A]),
-                             _mm256_castsi256_ps(_mm256_add_epi32(e[A / n], _mm256_set1_epi32(scales[A % n]))), f[A])), ...);
+                             _mm256_castsi256_ps(_mm256_add_epi32(e[A / n], _mm256_set1_epi32(scales[A % n]))), f[A])),
+     ...);
   }
   (store_half(f[A], job.rows(), 8 * (begin + A / n), job.y + (first + A % n) * job.y_stride), ...);
 }
@@ -264,10 +273,17 @@ void group(const Job& job) {
     int first = 0;
     for (; first + 4 <= job.m; first += 4) Form::template run<1, 4>(job, first, begin);
     switch (job.m - first) {
-      case 3: Form::template run<1, 3>(job, first, begin); break;
-      case 2: Form::template run<1, 2>(job, first, begin); break;
-      case 1: Form::template run<1, 1>(job, first, begin); break;
-      default: break;
+      case 3:
+        Form::template run<1, 3>(job, first, begin);
+        break;
+      case 2:
+        Form::template run<1, 2>(job, first, begin);
+        break;
+      case 1:
+        Form::template run<1, 1>(job, first, begin);
+        break;
+      default:
+        break;
     }
   }
 }
@@ -279,9 +295,12 @@ Group form_of(Encoding encoding, ActivationKind kind) {
     case Encoding::kFp4:
       if (kind == ActivationKind::kInt8) return group<Int8>;
       return bf16 ? group<Columns<Fp4Columns, Bf16Words>> : group<Columns<Fp4Columns, F32Words>>;
-    case Encoding::kFp8: return bf16 ? group<Columns<Fp8Columns, Bf16Words>> : group<Columns<Fp8Columns, F32Words>>;
-    case Encoding::kBf16: return bf16 ? group<Columns<Bf16Columns, Bf16Words>> : group<Columns<Bf16Columns, F32Words>>;
-    case Encoding::kF32: break;
+    case Encoding::kFp8:
+      return bf16 ? group<Columns<Fp8Columns, Bf16Words>> : group<Columns<Fp8Columns, F32Words>>;
+    case Encoding::kBf16:
+      return bf16 ? group<Columns<Bf16Columns, Bf16Words>> : group<Columns<Bf16Columns, F32Words>>;
+    case Encoding::kF32:
+      break;
   }
   return group<Columns<F32Columns, F32Words>>;
 }

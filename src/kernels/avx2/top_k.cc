@@ -1,14 +1,14 @@
 #include "kernels/generic/top_k.h"
 
-#include "kernels/families.h"
 #include "kernels/avx2/lanes.h"
+#include "kernels/families.h"
 
 namespace hadal {
 namespace {
 
 std::int64_t collect(const float* scores, std::int64_t n, std::uint32_t key, std::int32_t* out, std::int64_t limit) {
-  // Signed order: the key without its top bit flipped, and the least hit is key, so compare with key - 1 (key is never 0
-  // here unless everything hits).
+  // Signed order: the key without its top bit flipped, and the least hit is key, so compare with key - 1 (key is never
+  // 0 here unless everything hits).
   if (key == 0) return -1;
   const __m256i below = _mm256_set1_epi32(static_cast<int>((key - 1) ^ 0x80000000u));
   const __m256i magnitude = _mm256_set1_epi32(INT32_MAX);

@@ -5,8 +5,8 @@
 
 #include <immintrin.h>
 
-#include "kernels/avx512/lanes.h"
 #include "kernels/avx512/e4m3_table.h"
+#include "kernels/avx512/lanes.h"
 #include "kernels/families.h"
 
 namespace hadal {
@@ -69,7 +69,8 @@ void widen_slowly(const RowShape& shape, const std::byte* row, std::uint16_t* ou
 void widen(const RowShape& shape, const std::byte* row, std::uint16_t* out) {
   const __m512i h0 = load(kE4m3.high), h1 = load(kE4m3.high + 64), l0 = load(kE4m3.low), l1 = load(kE4m3.low + 64);
   const __m512i sign = _mm512_set1_epi8(static_cast<char>(0x80)), nan = _mm512_set1_epi8(0x7f);
-  const __m512i first = _mm512_setr_epi64(0, 1, 8, 9, 2, 3, 10, 11), second = _mm512_setr_epi64(4, 5, 12, 13, 6, 7, 14, 15);
+  const __m512i first = _mm512_setr_epi64(0, 1, 8, 9, 2, 3, 10, 11),
+                second = _mm512_setr_epi64(4, 5, 12, 13, 6, 7, 14, 15);
   const __m512i magnitude = _mm512_set1_epi16(0x7fff);
   const int nope = shape.nope();
   const auto* scales = reinterpret_cast<const std::uint8_t*>(row) + nope + 2 * shape.rope_dim;
@@ -140,7 +141,8 @@ void arrange_keys(const Scratch& s, int d, int rows) {
 
 // Channels outside, rows inside: the stores then run on, while the other order would write to 4 KiB strides.
 void arrange_values(const Scratch& s, int d, int rows) {
-  const __m512i first = _mm512_setr_epi64(0, 1, 8, 9, 2, 3, 10, 11), second = _mm512_setr_epi64(4, 5, 12, 13, 6, 7, 14, 15);
+  const __m512i first = _mm512_setr_epi64(0, 1, 8, 9, 2, 3, 10, 11),
+                second = _mm512_setr_epi64(4, 5, 12, 13, 6, 7, 14, 15);
   for (int i = 0; i < d; i += 32) {
     std::uint32_t* out = s.values + i * (kAttendBlock / 2);
     const std::uint16_t* in = s.rows + i;
@@ -155,8 +157,8 @@ void arrange_values(const Scratch& s, int d, int rows) {
 
 // Adds q . k over `pairs` channel pairs to the scores of heads T... against 32 rows.
 template <int... T>
-void score_tile(std::integer_sequence<int, T...>, const std::uint32_t* q, const std::uint32_t* keys, int pairs, bool fresh,
-                float* s) {
+void score_tile(std::integer_sequence<int, T...>, const std::uint32_t* q, const std::uint32_t* keys, int pairs,
+                bool fresh, float* s) {
   __m512 a[] = {(fresh ? _mm512_setzero_ps() : Lanes::load(s + T * kAttendBlock))...};
   __m512 b[] = {(fresh ? _mm512_setzero_ps() : Lanes::load(s + T * kAttendBlock + 16))...};
   for (int i = 0; i < pairs; ++i, q += kHeads, keys += 32) {
@@ -169,14 +171,16 @@ void score_tile(std::integer_sequence<int, T...>, const std::uint32_t* q, const 
 
 // acc = acc * factor + p . v over `pairs` row pairs, 32 channels of heads T...
 template <int... T>
-void output_tile(std::integer_sequence<int, T...>, const std::uint32_t* p, const float* factors, const std::uint32_t* values,
-                 int pairs, bool fresh, float* acc, int d) {
+void output_tile(std::integer_sequence<int, T...>, const std::uint32_t* p, const float* factors,
+                 const std::uint32_t* values, int pairs, bool fresh, float* acc, int d) {
   __m512 a[] = {(fresh ? _mm512_setzero_ps() : _mm512_mul_ps(_mm512_set1_ps(factors[T]), Lanes::load(acc + T * d)))...};
-  __m512 b[] = {(fresh ? _mm512_setzero_ps() : _mm512_mul_ps(_mm512_set1_ps(factors[T]), Lanes::load(acc + T * d + 16)))...};
+  __m512 b[] = {
+      (fresh ? _mm512_setzero_ps() : _mm512_mul_ps(_mm512_set1_ps(factors[T]), Lanes::load(acc + T * d + 16)))...};
   for (int j = 0; j < pairs; ++j, ++p, values += 32) {
     const __m512bh v0 = as_bf16(load(values)), v1 = as_bf16(load(values + 16));
     ((a[T] = _mm512_dpbf16_ps(a[T], v0, pair(p[T * (kAttendBlock / 2)])),
-      b[T] = _mm512_dpbf16_ps(b[T], v1, pair(p[T * (kAttendBlock / 2)]))), ...);
+      b[T] = _mm512_dpbf16_ps(b[T], v1, pair(p[T * (kAttendBlock / 2)]))),
+     ...);
   }
   (Lanes::store(acc + T * d, a[T]), ...);
   (Lanes::store(acc + T * d + 16, b[T]), ...);
@@ -189,8 +193,8 @@ void score_n(const std::uint32_t* q, const std::uint32_t* keys, int pairs, bool 
   score_tile(std::make_integer_sequence<int, n>(), q, keys, pairs, fresh, s);
 }
 template <int n>
-void output_n(const std::uint32_t* p, const float* factors, const std::uint32_t* values, int pairs, bool fresh, float* acc,
-              int d) {
+void output_n(const std::uint32_t* p, const float* factors, const std::uint32_t* values, int pairs, bool fresh,
+              float* acc, int d) {
   output_tile(std::make_integer_sequence<int, n>(), p, factors, values, pairs, fresh, acc, d);
 }
 constexpr ScoreTile kScore[] = {nullptr,    score_n<1>, score_n<2>, score_n<3>, score_n<4>,
@@ -201,11 +205,13 @@ constexpr OutputTile kOutput[] = {nullptr,     output_n<1>, output_n<2>, output_
 // Scores to p of one head; returns the factor that the risen maximum puts on what came before (1 if it did not rise).
 float softmax(const float* s, __mmask64 visible, float scale, float& max, float& sum, std::uint32_t* p) {
   const __m512 hidden = _mm512_set1_ps(-__builtin_inff()), by = _mm512_set1_ps(scale);
-  __m512 x[4];
+  __m512 x[4], top = hidden;
 #pragma GCC unroll 4
-  for (int j = 0; j < 4; ++j)
+  for (int j = 0; j < 4; ++j) {
     x[j] = _mm512_mask_mul_ps(hidden, static_cast<__mmask16>(visible >> (16 * j)), Lanes::load(s + 16 * j), by);
-  const float m = Lanes::max_of(Lanes::max(Lanes::max(x[0], x[1]), Lanes::max(x[2], x[3])));
+    top = Lanes::max(x[j], top);  // in the definition's order: a damaged row's NaN must lose in the same places
+  }
+  const float m = Lanes::max_of(top);
   float factor = 1;
   if (m > max) {
     factor = generic::exp1<Lanes>(max - m);
@@ -233,7 +239,8 @@ void attend_packed(const AttendArgs& a) {
     for (int i = 0; i < d; i += 32) {
       const float* from = a.q + static_cast<std::int64_t>(h) * d + i;
       std::uint32_t pairs[16];
-      _mm512_storeu_si512(pairs, reinterpret_cast<__m512i>(_mm512_cvtne2ps_pbh(Lanes::load(from + 16), Lanes::load(from))));
+      _mm512_storeu_si512(pairs,
+                          reinterpret_cast<__m512i>(_mm512_cvtne2ps_pbh(Lanes::load(from + 16), Lanes::load(from))));
       for (int k = 0; k < 16; ++k) q[(i / 2 + k) * kHeads] = pairs[k];
     }
     a.max[h] = -__builtin_inff();
@@ -265,11 +272,12 @@ void attend_packed(const AttendArgs& a) {
     for (int g = 0; g < padded / 32; ++g)
       for (int i = 0; i < d / 2; i += half)
         for (int h = 0; h < heads; h += kHeads)
-          kScore[heads - h < kHeads ? heads - h : kHeads](t.q + h * (d / 2) + i * kHeads, t.keys + g * (16 * d) + i * 32,
-                                                          i + half < d / 2 ? half : d / 2 - i, i == 0,
-                                                          t.scores + h * kAttendBlock + 32 * g);
+          kScore[heads - h < kHeads ? heads - h : kHeads](
+              t.q + h * (d / 2) + i * kHeads, t.keys + g * (16 * d) + i * 32, i + half < d / 2 ? half : d / 2 - i,
+              i == 0, t.scores + h * kAttendBlock + 32 * g);
     for (int h = 0; h < heads; ++h)
-      t.factors[h] = softmax(t.scores + h * kAttendBlock, visible, a.scale, a.max[h], a.sum[h], t.p + h * (kAttendBlock / 2));
+      t.factors[h] =
+          softmax(t.scores + h * kAttendBlock, visible, a.scale, a.max[h], a.sum[h], t.p + h * (kAttendBlock / 2));
     const int pairs = (rows + 1) / 2;
     for (int i = 0; i < d; i += 32)
       for (int h = 0; h < heads; h += kHeads)

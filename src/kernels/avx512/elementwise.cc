@@ -1,7 +1,7 @@
 #include "kernels/generic/elementwise.h"
 
-#include "kernels/families.h"
 #include "kernels/avx512/lanes.h"
+#include "kernels/families.h"
 
 namespace hadal {
 

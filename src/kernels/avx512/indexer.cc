@@ -1,9 +1,9 @@
 // Indexer scores, lanes = keys, so the sum over heads stays in a lane.
 //
 // Folded form: block exponents of a key (and of a query head) that differ by at most 3 are folded into its int8 values
-// (12 * 8 = 96), one integer dot product then covers all channels. Sums stay below 2^24 and all scales are powers of two
-// far from the ends of float32, so the result has the bits of the definition in generic/indexer.h; the ranges checked
-// below guarantee it. A tile or a query outside them takes the exact form, one float step for each block.
+// (12 * 8 = 96), one integer dot product then covers all channels. Sums stay below 2^24 and all scales are powers of
+// two far from the ends of float32, so the result has the bits of the definition in generic/indexer.h; the ranges
+// checked below guarantee it. A tile or a query outside them takes the exact form, one float step for each block.
 #include "kernels/generic/indexer.h"
 
 #include <immintrin.h>
@@ -35,8 +35,8 @@ constexpr FoldTable kFold;
 
 struct FoldedQuery {
   alignas(64) std::uint32_t quads[kMaxHeads / kHeads][kMaxDim / 4][kHeads];  // int8, [head tile][quad][head]
-  std::int32_t offset[kMaxHeads];  // -128 * sum of the head's int8
-  float weight[kMaxHeads];         // weight * smallest block scale / 2
+  std::int32_t offset[kMaxHeads];                                            // -128 * sum of the head's int8
+  float weight[kMaxHeads];                                                   // weight * smallest block scale / 2
 };
 
 bool within(float x, float low, float high) { return x >= low && x <= high; }
@@ -59,7 +59,8 @@ bool fold_query(const IndexArgs& a, FoldedQuery& f) {
     if (w != 0 && !within(w, 0x1p-50f, 0x1p50f)) return false;
     std::int32_t sum = 0;
     for (int k = 0; k < a.dim; k += 4) {
-      const int shift = static_cast<int>(__builtin_bit_cast(std::uint32_t, a.q_scale[h * blocks + k / 32]) >> 23) - least;
+      const int shift =
+          static_cast<int>(__builtin_bit_cast(std::uint32_t, a.q_scale[h * blocks + k / 32]) >> 23) - least;
       std::uint32_t quad = 0;
       for (int j = 0; j < 4; ++j) {
         const int v = a.q[static_cast<std::int64_t>(h) * a.dim + k + j] * (1 << shift);
@@ -111,23 +112,27 @@ bool fold_tile(const std::byte* tile, int blocks, std::byte* out, __m512& scale)
 // Heads T... of a head tile against two key tiles.
 template <int... T>
 void folded_heads(std::integer_sequence<int, T...>, const std::uint32_t (*q)[kHeads], const std::int32_t* offset,
-                  const float* weight, const std::byte* keys0, const std::byte* keys1, int quads, __m512& s0, __m512& s1) {
+                  const float* weight, const std::byte* keys0, const std::byte* keys1, int quads, __m512& s0,
+                  __m512& s1) {
   __m512i a[] = {_mm512_set1_epi32(offset[T])...}, b[] = {_mm512_set1_epi32(offset[T])...};
 #pragma GCC unroll 4
   for (int k = 0; k < quads; ++k) {
     const __m512i x = load(keys0 + k * 64), y = load(keys1 + k * 64);
     ((a[T] = _mm512_dpbusd_epi32(a[T], x, _mm512_set1_epi32(static_cast<int>(q[k][T]))),
-      b[T] = _mm512_dpbusd_epi32(b[T], y, _mm512_set1_epi32(static_cast<int>(q[k][T])))), ...);
+      b[T] = _mm512_dpbusd_epi32(b[T], y, _mm512_set1_epi32(static_cast<int>(q[k][T])))),
+     ...);
   }
   const __m512i zero = _mm512_setzero_si512();
   ((s0 = _mm512_fmadd_ps(_mm512_set1_ps(weight[T]), _mm512_cvtepi32_ps(_mm512_max_epi32(a[T], zero)), s0),
-    s1 = _mm512_fmadd_ps(_mm512_set1_ps(weight[T]), _mm512_cvtepi32_ps(_mm512_max_epi32(b[T], zero)), s1)), ...);
+    s1 = _mm512_fmadd_ps(_mm512_set1_ps(weight[T]), _mm512_cvtepi32_ps(_mm512_max_epi32(b[T], zero)), s1)),
+   ...);
 }
 
 // One tile in the exact form.
 void exact_tile(const IndexArgs& a, const std::byte* tile, float* out) {
   const int blocks = a.dim / 32;
-  const __m512i table = _mm512_broadcast_i32x4(_mm_setr_epi8(12, 13, 14, 15, 16, 18, 20, 24, 12, 11, 10, 9, 8, 6, 4, 0));
+  const __m512i table =
+      _mm512_broadcast_i32x4(_mm_setr_epi8(12, 13, 14, 15, 16, 18, 20, 24, 12, 11, 10, 9, 8, 6, 4, 0));
   const __m512i nibble = _mm512_set1_epi8(15);
   __m512 score = _mm512_setzero_ps();
   for (int h = 0; h < a.heads; ++h) {
@@ -141,7 +146,8 @@ void exact_tile(const IndexArgs& a, const std::byte* tile, float* out) {
       __m512i c = _mm512_set1_epi32(-12 * sum);
       for (int g = 0; g < 4; ++g) {
         __m512i v = load(w + g * 64);
-        c = _mm512_dpbusd_epi32(c, _mm512_shuffle_epi8(table, _mm512_and_si512(v, nibble)), _mm512_set1_epi32(quads[2 * g]));
+        c = _mm512_dpbusd_epi32(c, _mm512_shuffle_epi8(table, _mm512_and_si512(v, nibble)),
+                                _mm512_set1_epi32(quads[2 * g]));
         v = _mm512_and_si512(_mm512_srli_epi16(v, 4), nibble);
         c = _mm512_dpbusd_epi32(c, _mm512_shuffle_epi8(table, v), _mm512_set1_epi32(quads[2 * g + 1]));
       }
@@ -166,8 +172,8 @@ void index_scores_packed(const IndexArgs& a) {
   auto score = [&](std::int64_t first, std::int64_t second) {
     __m512 s0 = _mm512_setzero_ps(), s1 = _mm512_setzero_ps();
     for (int h = 0; h < a.heads; h += kHeads)
-      folded_heads(std::make_integer_sequence<int, kHeads>(), query.quads[h / kHeads], query.offset + h, query.weight + h,
-                   keys[0], second >= 0 ? keys[1] : keys[0], a.dim / 4, s0, s1);
+      folded_heads(std::make_integer_sequence<int, kHeads>(), query.quads[h / kHeads], query.offset + h,
+                   query.weight + h, keys[0], second >= 0 ? keys[1] : keys[0], a.dim / 4, s0, s1);
     Lanes::store(a.scores + 16 * first, Lanes::mul(s0, scale[0]));
     if (second >= 0) Lanes::store(a.scores + 16 * second, Lanes::mul(s1, scale[1]));
   };

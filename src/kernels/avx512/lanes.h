@@ -57,8 +57,14 @@ struct Lanes {
   static I sub(I x, I y) { return _mm512_sub_epi32(x, y); }
   static I bit_and(I x, I y) { return _mm512_and_si512(x, y); }
   static I bit_or(I x, I y) { return _mm512_or_si512(x, y); }
-  template <int N> static I shl(I x) { return _mm512_slli_epi32(x, N); }
-  template <int N> static I shr(I x) { return _mm512_srli_epi32(x, N); }
+  template <int N>
+  static I shl(I x) {
+    return _mm512_slli_epi32(x, N);
+  }
+  template <int N>
+  static I shr(I x) {
+    return _mm512_srli_epi32(x, N);
+  }
 
   static I bits(F x) { return _mm512_castps_si512(x); }
   static F floats(I x) { return _mm512_castsi512_ps(x); }

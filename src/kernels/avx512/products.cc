@@ -12,7 +12,8 @@
 namespace hadal {
 namespace {
 
-// Bytes read ahead of the weight stream. 4 KiB was the best of 1, 2, 4 and 8 on Zen 4; the odd 256 keep it off a page edge.
+// Bytes read ahead of the weight stream. 4 KiB was the best of 1, 2, 4 and 8 on Zen 4; the odd 256 keep it off a page
+// edge.
 constexpr int kAhead = 4352;
 
 __m512i load(const void* p) { return _mm512_loadu_si512(p); }
@@ -21,7 +22,7 @@ __m512bh as_bf16(__m512i v) { return reinterpret_cast<__m512bh>(v); }
 
 // The dot product of bfloat16 pairs, odd element first: one instruction, or two fused steps on float32 activations.
 struct Bf16Dot {
-  using Word = std::uint32_t;  // a pair
+  using Word = std::uint32_t;       // a pair
   static constexpr int kWords = 1;  // activation words per column pair and token
   static __m512 step(__m512 acc, __m512i pairs, const Word* x, int) {
     return _mm512_dpbf16_ps(acc, as_bf16(pairs), as_bf16(_mm512_set1_epi32(static_cast<int>(*x))));
@@ -43,10 +44,11 @@ struct Fp4Pairs {
   static constexpr int kPairs = 4, kBytes = 64, kBlock = 32, kTail = 16;  // 16 scale bytes end a block
   // Index = low 5 bits of a word, so the 16 values stand twice and nothing needs masking.
   const __m512i table = _mm512_broadcast_i64x4(_mm256_setr_epi16(
-      0x0000, 0x3f00, 0x3f80, 0x3fc0, 0x4000, 0x4040, 0x4080, 0x40c0, static_cast<short>(0x8000), static_cast<short>(0xbf00),
-      static_cast<short>(0xbf80), static_cast<short>(0xbfc0), static_cast<short>(0xc000), static_cast<short>(0xc040),
-      static_cast<short>(0xc080), static_cast<short>(0xc0c0)));
-  // Bytes 0 1 2 3 (columns b, b+4) to 0 2 1 3: then shifts by 0, 4, 8, 12 bring a pair to the low nibbles of both words.
+      0x0000, 0x3f00, 0x3f80, 0x3fc0, 0x4000, 0x4040, 0x4080, 0x40c0, static_cast<short>(0x8000),
+      static_cast<short>(0xbf00), static_cast<short>(0xbf80), static_cast<short>(0xbfc0), static_cast<short>(0xc000),
+      static_cast<short>(0xc040), static_cast<short>(0xc080), static_cast<short>(0xc0c0)));
+  // Bytes 0 1 2 3 (columns b, b+4) to 0 2 1 3: then shifts by 0, 4, 8, 12 bring a pair to the low nibbles of both
+  // words.
   const __m512i order = _mm512_broadcast_i32x4(_mm_setr_epi8(0, 2, 1, 3, 4, 6, 5, 7, 8, 10, 9, 11, 12, 14, 13, 15));
 
   void operator()(const std::byte* p, __m512i* out) const {
@@ -85,18 +87,21 @@ struct Bf16Pairs {
     out[0] = load(p);
     out[1] = load(p + 64);
   }
-  static __m512 scale(const PackedMatrix&, std::int64_t, std::int64_t, const std::byte*) { return _mm512_set1_ps(1.0f); }
+  static __m512 scale(const PackedMatrix&, std::int64_t, std::int64_t, const std::byte*) {
+    return _mm512_set1_ps(1.0f);
+  }
 };
 
 template <int... T>
-void store_group(std::integer_sequence<int, T...>, const __m512* f, std::int64_t rows, float* y, std::int64_t y_stride) {
+void store_group(std::integer_sequence<int, T...>, const __m512* f, std::int64_t rows, float* y,
+                 std::int64_t y_stride) {
   (Lanes::store(y + T * y_stride, f[T], rows), ...);
 }
 
 // One 16-row tile run times m = sizeof...(T) tokens, by chains of column pairs.
 template <class Pairs, class Dot, int... T>
-void pairs_tile(std::integer_sequence<int, T...> tokens, const PackedMatrix& w, std::int64_t tile, const std::byte* data,
-                float* y, std::int64_t y_stride) {
+void pairs_tile(std::integer_sequence<int, T...> tokens, const PackedMatrix& w, std::int64_t tile,
+                const std::byte* data, float* y, std::int64_t y_stride) {
   constexpr int m = sizeof...(T), kStep = Pairs::kPairs * Dot::kWords * m;
   const Pairs pairs;
   const std::byte* p = w.tiles + tile * w.tile_run_bytes();
@@ -155,7 +160,8 @@ void int8_tile(std::integer_sequence<int, T...> tokens, const PackedMatrix& w, s
   const __m512i table =
       _mm512_broadcast_i32x4(_mm_setr_epi8(12, 13, 14, 15, 16, 18, 20, 24, 12, 11, 10, 9, 8, 6, 4, 0));
   const __m512i nibble = _mm512_set1_epi8(15);
-  const __m128i least = _mm_set1_epi8(static_cast<char>(kInt8MinScale)), most = _mm_set1_epi8(static_cast<char>(kInt8MaxScale));
+  const __m128i least = _mm_set1_epi8(static_cast<char>(kInt8MinScale)),
+                most = _mm_set1_epi8(static_cast<char>(kInt8MaxScale));
   const std::byte* p = w.tiles + tile * w.tile_run_bytes();
   const std::int64_t cols = w.padded_cols();
   const auto* x = reinterpret_cast<const std::int32_t*>(data);
@@ -173,11 +179,13 @@ void int8_tile(std::integer_sequence<int, T...> tokens, const PackedMatrix& w, s
       ((c[T] = _mm512_dpbusd_epi32(c[T], low, _mm512_set1_epi32(x[2 * g * m + T]))), ...);
       ((c[T] = _mm512_dpbusd_epi32(c[T], high, _mm512_set1_epi32(x[(2 * g + 1) * m + T]))), ...);
     }
-    // Row scale / 2 times token scale: the exponent field of one added to the other (both are clamped far from its ends).
+    // Row scale / 2 times token scale: the exponent field of one added to the other (both are clamped far from its
+    // ends).
     __m128i bytes = _mm_min_epu8(_mm_max_epu8(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p + 256)), least), most);
     __m512i e = _mm512_slli_epi32(_mm512_sub_epi32(_mm512_cvtepu8_epi32(bytes), _mm512_set1_epi32(128)), 23);
-    ((f[T] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(c[T]), _mm512_castsi512_ps(_mm512_add_epi32(e, _mm512_set1_epi32(scales[T]))),
-                             f[T])), ...);
+    ((f[T] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(c[T]),
+                             _mm512_castsi512_ps(_mm512_add_epi32(e, _mm512_set1_epi32(scales[T]))), f[T])),
+     ...);
   }
   store_group(tokens, f, w.rows - tile * kTileRows, y + tile * kTileRows, y_stride);
 }
@@ -201,7 +209,9 @@ void tile_of(const PackedMatrix& w, std::int64_t tile, const std::byte* data, fl
 struct Tiles {
   Tile of[kForms][kTokenGroup + 1] = {};
   template <int kForm, int... M>
-  constexpr void fill(std::integer_sequence<int, M...>) { ((of[kForm][M + 1] = tile_of<kForm, M + 1>), ...); }
+  constexpr void fill(std::integer_sequence<int, M...>) {
+    ((of[kForm][M + 1] = tile_of<kForm, M + 1>), ...);
+  }
   template <int... kForm>
   constexpr void fill_all(std::integer_sequence<int, kForm...>) {
     (fill<kForm>(std::make_integer_sequence<int, kTokenGroup>()), ...);
@@ -214,9 +224,12 @@ Form form_of(Encoding encoding, ActivationKind kind) {
   switch (encoding) {
     case Encoding::kFp4:
       return kind == ActivationKind::kInt8 ? kFp4Int8 : kind == ActivationKind::kBf16 ? kFp4Bf16 : kFp4F32;
-    case Encoding::kFp8: return kind == ActivationKind::kBf16 ? kFp8Bf16 : kFp8F32;
-    case Encoding::kBf16: return kind == ActivationKind::kBf16 ? kBf16Bf16 : kBf16F32;
-    case Encoding::kF32: return kF32F32;
+    case Encoding::kFp8:
+      return kind == ActivationKind::kBf16 ? kFp8Bf16 : kFp8F32;
+    case Encoding::kBf16:
+      return kind == ActivationKind::kBf16 ? kBf16Bf16 : kBf16F32;
+    case Encoding::kF32:
+      return kF32F32;
   }
   return kF32F32;
 }

@@ -16,7 +16,8 @@ bool bf16_dot_is_two_fmas() {
   for (int round = 0; round < 500; ++round) {
     alignas(64) std::uint32_t a[16], b[16], c[16];
     for (int i = 0; i < 16; ++i) {
-      // All signs and mantissas; exponents near one another so that every bit of the sums matters, and now and then any.
+      // All signs and mantissas; exponents near one another so that every bit of the sums matters, and now and then
+      // any.
       const bool any = next() >> 28 == 0;
       auto word = [&](std::uint32_t spread) {
         const std::uint32_t v = (next() >> 8) ^ (next() << 8);
@@ -30,8 +31,10 @@ bool bf16_dot_is_two_fmas() {
     const __m512i x = _mm512_load_si512(a), y = _mm512_load_si512(b);
     const __m512 acc = _mm512_load_ps(reinterpret_cast<const float*>(c));
     const __m512 got = _mm512_dpbf16_ps(acc, reinterpret_cast<__m512bh>(x), reinterpret_cast<__m512bh>(y));
-    __m512 want = _mm512_fmadd_ps(_mm512_castsi512_ps(_mm512_and_si512(x, high)), _mm512_castsi512_ps(_mm512_and_si512(y, high)), acc);
-    want = _mm512_fmadd_ps(_mm512_castsi512_ps(_mm512_slli_epi32(x, 16)), _mm512_castsi512_ps(_mm512_slli_epi32(y, 16)), want);
+    __m512 want = _mm512_fmadd_ps(_mm512_castsi512_ps(_mm512_and_si512(x, high)),
+                                  _mm512_castsi512_ps(_mm512_and_si512(y, high)), acc);
+    want = _mm512_fmadd_ps(_mm512_castsi512_ps(_mm512_slli_epi32(x, 16)), _mm512_castsi512_ps(_mm512_slli_epi32(y, 16)),
+                           want);
     const __mmask16 number = _mm512_cmp_ps_mask(want, want, _CMP_ORD_Q) | _mm512_cmp_ps_mask(got, got, _CMP_ORD_Q);
     if (_mm512_mask_cmpneq_epi32_mask(number, _mm512_castps_si512(got), _mm512_castps_si512(want)) != 0) return false;
   }

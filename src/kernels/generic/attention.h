@@ -1,5 +1,5 @@
-// One query token's heads against a list of shared key-value rows, float32 lanes = rows for scores, channels for outputs.
-// This form defines the bits; a set with bfloat16 dot products replaces attend_packed.
+// One query token's heads against a list of shared key-value rows, float32 lanes = rows for scores, channels for
+// outputs. This form defines the bits; a set with bfloat16 dot products replaces attend_packed.
 //
 // A block of kAttendBlock rows:
 //   s[h][j]  one chain over channel pairs, ascending, odd channel first, then even, each by fma; then times scale
@@ -41,17 +41,20 @@ void score_tile(std::integer_sequence<int, T...>, const float* q, int q_stride, 
 
 // Adds p times values to 16 channels of heads h + T...; rows beyond the list are zero, an odd last row pairs with one.
 template <class V, int... T>
-void output_tile(std::integer_sequence<int, T...>, const float* p, const float* values, int stride, int rows, float* acc,
-                 int d, std::int64_t channels) {
+void output_tile(std::integer_sequence<int, T...>, const float* p, const float* values, int stride, int rows,
+                 float* acc, int d, std::int64_t channels) {
   const bool full = channels >= 16;
-  typename V::F o[] = {full ? V::load(acc + static_cast<std::int64_t>(T) * d) : V::load(acc + static_cast<std::int64_t>(T) * d, channels)...};
+  typename V::F o[] = {full ? V::load(acc + static_cast<std::int64_t>(T) * d)
+                            : V::load(acc + static_cast<std::int64_t>(T) * d, channels)...};
   for (int j = 0; j < rows; j += 2, values += 2 * stride) {
     auto even = V::load(values), odd = V::load(values + stride);
     ((o[T] = V::fma(V::set(p[T * kAttendBlock + j + 1]), odd, o[T])), ...);
     ((o[T] = V::fma(V::set(p[T * kAttendBlock + j]), even, o[T])), ...);
   }
-  if (full) (V::store(acc + static_cast<std::int64_t>(T) * d, o[T]), ...);
-  else (V::store(acc + static_cast<std::int64_t>(T) * d, o[T], channels), ...);
+  if (full)
+    (V::store(acc + static_cast<std::int64_t>(T) * d, o[T]), ...);
+  else
+    (V::store(acc + static_cast<std::int64_t>(T) * d, o[T], channels), ...);
 }
 
 // Calls tile(integer_sequence of n heads, first head): runs of V::kHeadTile, then single heads.
@@ -119,8 +122,10 @@ void attend(const AttendArgs& a) {
         __builtin_memset(v, 0, sizeof(float) * static_cast<std::size_t>(wide));
       } else {
         visible[j] = any = true;
-        if (kPacked) decode_row<V>(a.shape, row, v);
-        else __builtin_memcpy(v, row, sizeof(float) * static_cast<std::size_t>(d));
+        if (kPacked)
+          decode_row<V>(a.shape, row, v);
+        else
+          __builtin_memcpy(v, row, sizeof(float) * static_cast<std::size_t>(d));
       }
       float* k = t.keys + j / 16 * (16 * d) + j % 16;
       for (int i = 0; i < d; ++i) k[16 * i] = v[i];
@@ -136,14 +141,14 @@ void attend(const AttendArgs& a) {
                                  a.acc + static_cast<std::int64_t>(h) * d);
     for (int i = 0; i < d; i += 16)
       for_head_tiles<V>(a.heads, [&](auto tile, int h) {
-        output_tile<V>(tile, t.scores + h * kAttendBlock, t.values + i, wide, rows, a.acc + static_cast<std::int64_t>(h) * d + i,
-                       d, d - i);
+        output_tile<V>(tile, t.scores + h * kAttendBlock, t.values + i, wide, rows,
+                       a.acc + static_cast<std::int64_t>(h) * d + i, d, d - i);
       });
   }
 }
 
-// out = sum_i w_i acc_i / (sum_i w_i sum_i + exp(sink - M)), w_i = exp(max_i - M), M the maximum of all max_i and the sink.
-// All zero when neither a row nor the sink is finite.
+// out = sum_i w_i acc_i / (sum_i w_i sum_i + exp(sink - M)), w_i = exp(max_i - M), M the maximum of all max_i and the
+// sink. All zero when neither a row nor the sink is finite.
 template <class V>
 void attend_merge(const float* max, const float* sum, const float* acc, int count, int heads, int head_dim,
                   const float* sinks, float* out) {

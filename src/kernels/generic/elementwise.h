@@ -22,11 +22,11 @@ template <class V, class Body>
 void for_lanes(std::int64_t n, Body body) {
   std::int64_t i = 0;
   for (; i + 16 <= n; i += 16)
-    body(
-        i, [](const float* p) { return V::load(p); }, [](float* p, typename V::F v) { V::store(p, v); });
+    body(i, [](const float* p) { return V::load(p); }, [](float* p, typename V::F v) { V::store(p, v); });
   if (std::int64_t rest = n - i; rest > 0)
     body(
-        i, [rest](const float* p) { return V::load(p, rest); }, [rest](float* p, typename V::F v) { V::store(p, v, rest); });
+        i, [rest](const float* p) { return V::load(p, rest); },
+        [rest](float* p, typename V::F v) { V::store(p, v, rest); });
 }
 
 template <class V>
@@ -64,7 +64,8 @@ void swiglu(const float* gate, const float* up, float limit, float weight, std::
 
 template <class V>
 void axpy(float a, const float* x, std::int64_t n, float* y) {
-  for_lanes<V>(n, [&](std::int64_t i, auto load, auto store) { store(y + i, V::fma(V::set(a), load(x + i), load(y + i))); });
+  for_lanes<V>(
+      n, [&](std::int64_t i, auto load, auto store) { store(y + i, V::fma(V::set(a), load(x + i), load(y + i))); });
 }
 
 template <class V>

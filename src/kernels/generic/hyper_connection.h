@@ -79,8 +79,10 @@ void hc_post_of(const float* y, const float* post, const float* comb, int n, std
 
 template <class V>
 void hc_post(const float* y, const float* post, const float* comb, int n, std::int64_t d, float* streams) {
-  if (n == 4) hc_post_of<V, 4>(y, post, comb, n, d, streams);  // hc_mult of every release
-  else hc_post_of<V, 0>(y, post, comb, n, d, streams);
+  if (n == 4)
+    hc_post_of<V, 4>(y, post, comb, n, d, streams);  // hc_mult of every release
+  else
+    hc_post_of<V, 0>(y, post, comb, n, d, streams);
 }
 
 template <class V>

@@ -1,5 +1,6 @@
 // Lightning indexer scores (spec 5.2): score[key] = sum_h weight_h * max(0, q_h . key), heads ascending by fma.
-// Packed: q_h . key = sum over blocks of 32 of fma(p, key_scale/2 * q_scale, .), p the exact integer sum of doubled values.
+// Packed: q_h . key = sum over blocks of 32 of fma(p, key_scale/2 * q_scale, .), p the exact integer sum of doubled
+// values.
 #pragma once
 
 #include "kernels/generic/elementwise.h"
@@ -48,7 +49,8 @@ void index_scores_f32(const IndexArgs& a) {
     for (int h = 0; h < a.heads; ++h) {
       auto acc = V::zero();
       for (int i = 0; i < a.dim; i += 16)
-        acc = V::fma(V::load(a.q_f32 + static_cast<std::int64_t>(h) * a.dim + i, a.dim - i), V::load(key + i, a.dim - i), acc);
+        acc = V::fma(V::load(a.q_f32 + static_cast<std::int64_t>(h) * a.dim + i, a.dim - i),
+                     V::load(key + i, a.dim - i), acc);
       float dot = V::sum(acc);
       score = __builtin_fmaf(a.weight[h], dot > 0 ? dot : 0.0f, score);
     }

@@ -5,7 +5,8 @@
 
 namespace hadal::generic {
 
-// Row bytes: (D - rd) E4M3, rd BF16, one E8M0 per 64 channels, zero padding. The rotary part must start at an even offset.
+// Row bytes: (D - rd) E4M3, rd BF16, one E8M0 per 64 channels, zero padding. The rotary part must start at an even
+// offset.
 template <class V>
 void encode_row(const RowShape& shape, const float* kv, std::byte* row) {
   auto* codes = reinterpret_cast<std::uint8_t*>(row);

@@ -42,9 +42,11 @@ Threshold<V> radix_select(KeyOf key_of, std::int64_t n, std::int64_t k) {
   return {prefix, k};
 }
 
-// collect(scores, n, key, out, limit): indices with keys >= key, ascending, into out; their number, or -1 once it exceeds limit.
+// collect(scores, n, key, out, limit): indices with keys >= key, ascending, into out; their number, or -1 once it
+// exceeds limit.
 template <class V, class Collect>
-void top_k(const float* scores, std::int64_t n, std::int64_t k, std::int32_t* out, std::int32_t* scratch, Collect collect) {
+void top_k(const float* scores, std::int64_t n, std::int64_t k, std::int32_t* out, std::int32_t* scratch,
+           Collect collect) {
   if (k > n) k = n;
   if (k <= 0) return;
   constexpr std::int64_t kSample = 4096;  // 16 KiB of stack; small enough that its selection costs about 10 us
@@ -53,7 +55,8 @@ void top_k(const float* scores, std::int64_t n, std::int64_t k, std::int32_t* ou
     std::uint32_t sample[kSample];
     const std::int64_t stride = n / kSample;
     for (std::int64_t i = 0; i < kSample; ++i) sample[i] = order_key<V>(scores[i * stride]);
-    // Expected rank of the k-th largest in the sample, plus four deviations of a Poisson count: too low a guess is cheap.
+    // Expected rank of the k-th largest in the sample, plus four deviations of a Poisson count: too low a guess is
+    // cheap.
     float mean = static_cast<float>(k) * kSample / static_cast<float>(n);
     auto rank = static_cast<std::int64_t>(mean + 4 * __builtin_sqrtf(mean) + 4);
     auto guess = radix_select<V>([&](std::int64_t i) { return sample[i]; }, kSample, rank);

@@ -37,7 +37,9 @@ F column(Encoding encoding, const std::byte* run, std::int64_t k) {
         w.v[r] = generic::bf16_float<Lanes>(h);
       }
       return w;
-    case Encoding::kF32: std::memcpy(w.v, run + k * 64, 64); return w;
+    case Encoding::kF32:
+      std::memcpy(w.v, run + k * 64, 64);
+      return w;
   }
   return Lanes::zero();
 }
