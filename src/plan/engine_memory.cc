@@ -7,7 +7,8 @@
 namespace hadal {
 namespace {
 
-constexpr std::int64_t kAlign = 64;  // of every part of the weight arena
+constexpr std::int64_t kAlign = 64;                            // of every part of the weight arena
+constexpr std::int64_t kStepBudget = std::int64_t{256} << 20;  // what Model::preferred_step() sizes a step for
 
 bool is_matrix(const TensorSpec& t) {
   switch (t.role) {
@@ -75,6 +76,7 @@ EngineMemory engine_memory(const ModelConfig& config, const TensorTable& table, 
       memory.weights_bytes += round_up(4 * t.elements(), kAlign);  // floats, or 32-bit expert ids
     }
   }
+  memory.scratch_bytes = kStepBudget;
   memory.layout = CacheLayout::make(config, row_format(config, Numerics{}));
   return memory;
 }

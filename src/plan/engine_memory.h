@@ -12,7 +12,7 @@ namespace hadal {
 struct EngineMemory {
   std::int64_t weights_bytes = 0;  // packed copy of every tensor but the embedding
   std::int64_t mapped_bytes = 0;   // embedding, read from the file in place; the system may drop and reread it
-  std::int64_t scratch_bytes = 0;  // upper bound of one step's working memory, shared by all sessions
+  std::int64_t scratch_bytes = 0;  // set aside for one step's working memory, shared by all sessions
   CacheLayout layout;              // pages and fixed state of a session
   std::int64_t session_bytes(std::int64_t tokens) const { return layout.sequence_bytes(tokens); }
 };

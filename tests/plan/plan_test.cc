@@ -70,7 +70,8 @@ TEST(Fit, FollowsTheMachine) {
   Fit large = fit(*plan, machine);
   EXPECT_TRUE(large.weights_fit);
   EXPECT_EQ(large.sessions,
-            (machine.info.memory_available_bytes - plan->engine->weights_bytes) / plan->engine->session_bytes(8192));
+            (machine.info.memory_available_bytes - plan->engine->weights_bytes - plan->engine->scratch_bytes) /
+                plan->engine->session_bytes(8192));
 
   auto long_plan = plan_published("flash", kMillion);
   EXPECT_NEAR(fit(*long_plan, machine).decode_limit(), 4.88, 0.02);  // bound by arithmetic at a million tokens
