@@ -261,8 +261,8 @@ void print_model(const Checkpoint& checkpoint, const Totals& totals) {
   if (kinds.contains(AttentionKind::kCsa))
     fmt::print("  indexer       {} heads of {}, keeps {} entries\n", c.index_n_heads, c.index_head_dim, c.index_topk);
   fmt::print(
-      "  experts       {} routed of width {}, {} per token scaled by {}, 1 shared; SwiGLU clamp {}; hash routing in {} "
-      "layers\n",
+      "  experts       {} routed of width {}, {} per token scaled by {}, 1 shared; SwiGLU clamp {}; hash routing in "
+      "{}\n",
       c.n_routed_experts, c.moe_intermediate_size, c.num_experts_per_tok, c.routed_scaling_factor,
       c.swiglu_limit > 0 ? fmt::format("{}", c.swiglu_limit) : "none",
       hashed.empty() ? "no layer" : fmt::format("layer{} {}", hashed.size() == 1 ? "" : "s", layer_list(hashed)));
