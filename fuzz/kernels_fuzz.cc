@@ -8,8 +8,8 @@ namespace {
 
 using Compare = std::string (*)(const hadal::KernelTable&, const hadal::KernelTable&, hadal::testing::Random&);
 constexpr Compare kFamilies[] = {
-    hadal::testing::compare_products,  hadal::testing::compare_elementwise, hadal::testing::compare_hyper_connection,
-    hadal::testing::compare_rows,      hadal::testing::compare_attention,   hadal::testing::compare_indexer,
+    hadal::testing::compare_products, hadal::testing::compare_elementwise, hadal::testing::compare_hyper_connection,
+    hadal::testing::compare_rows,     hadal::testing::compare_attention,   hadal::testing::compare_indexer,
     hadal::testing::compare_top_k};
 
 }  // namespace

@@ -51,12 +51,14 @@ void read_v2(const std::string& directory, CgroupLimits& limits) {
   std::string quota;
   std::int64_t period = 0;
   if (cpu >> quota >> period) cap_cpus(limits, number(quota), period);
-  cap_memory(limits, number(first_line(directory + "/memory.max")),
-             number(first_line(directory + "/memory.current")) - reclaimable(directory + "/memory.stat", "inactive_file"));
+  cap_memory(
+      limits, number(first_line(directory + "/memory.max")),
+      number(first_line(directory + "/memory.current")) - reclaimable(directory + "/memory.stat", "inactive_file"));
 }
 
 void read_v1_cpu(const std::string& directory, CgroupLimits& limits) {
-  cap_cpus(limits, number(first_line(directory + "/cpu.cfs_quota_us")), number(first_line(directory + "/cpu.cfs_period_us")));
+  cap_cpus(limits, number(first_line(directory + "/cpu.cfs_quota_us")),
+           number(first_line(directory + "/cpu.cfs_period_us")));
 }
 
 void read_v1_memory(const std::string& directory, CgroupLimits& limits) {
@@ -88,7 +90,8 @@ CgroupLimits cgroup_limits(const std::string& root) {
     std::size_t b = a == std::string::npos ? a : line.find(':', a + 1);
     if (b == std::string::npos) continue;
     std::string controllers = "," + line.substr(a + 1, b - a - 1) + ",", path = line.substr(b + 1);
-    if (controllers == ",,") each_parent(root + "/sys/fs/cgroup", path, [&](const std::string& d) { read_v2(d, limits); });
+    if (controllers == ",,")
+      each_parent(root + "/sys/fs/cgroup", path, [&](const std::string& d) { read_v2(d, limits); });
     if (controllers.find(",cpu,") != std::string::npos)
       each_parent(root + "/sys/fs/cgroup/cpu", path, [&](const std::string& d) { read_v1_cpu(d, limits); });
     if (controllers.find(",memory,") != std::string::npos)

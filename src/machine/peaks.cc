@@ -10,10 +10,10 @@ namespace {
 // Ten independent accumulators and two operands: more than latency times throughput on any processor so far. Written in
 // assembly because the file is compiled for the baseline and a compiler would merge or drop the loop.
 #define HADAL_TEN(I) I("0") I("1") I("2") I("3") I("4") I("5") I("6") I("7") I("8") I("9")
-#define HADAL_LOOP(I)                                                                                                 \
-  asm volatile("vpxor %%xmm10,%%xmm10,%%xmm10\n vpxor %%xmm11,%%xmm11,%%xmm11\n .p2align 5\n 1:\n" HADAL_TEN(I)      \
-               "dec %0\n jnz 1b\n vzeroupper\n"                                                                      \
-               : "+r"(n)::"xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10",    \
+#define HADAL_LOOP(I)                                                                                              \
+  asm volatile("vpxor %%xmm10,%%xmm10,%%xmm10\n vpxor %%xmm11,%%xmm11,%%xmm11\n .p2align 5\n 1:\n" HADAL_TEN(      \
+                   I) "dec %0\n jnz 1b\n vzeroupper\n"                                                             \
+               : "+r"(n)::"xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10", \
                  "xmm11", "cc")
 #define HADAL_DOT8_512(r) "vpdpbusd %%zmm10,%%zmm11,%%zmm" r "\n"
 #define HADAL_BF16_512(r) "vdpbf16ps %%zmm10,%%zmm11,%%zmm" r "\n"
@@ -27,10 +27,10 @@ void run_256_fma(long n) { HADAL_LOOP(HADAL_FMA_256); }
 
 #define HADAL_SCALAR(r) "mulss %%xmm11,%%xmm10\n addss %%xmm11,%%xmm" r "\n"
 void run_scalar(long n) {
-  asm volatile("xorps %%xmm10,%%xmm10\n xorps %%xmm11,%%xmm11\n .p2align 5\n 1:\n" HADAL_TEN(HADAL_SCALAR)
-               "dec %0\n jnz 1b\n"
-               : "+r"(n)::"xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10",
-                 "xmm11", "cc");
+  asm volatile(
+      "xorps %%xmm10,%%xmm10\n xorps %%xmm11,%%xmm11\n .p2align 5\n 1:\n" HADAL_TEN(HADAL_SCALAR) "dec %0\n jnz 1b\n"
+      : "+r"(n)::"xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10", "xmm11",
+        "cc");
 }
 
 }  // namespace

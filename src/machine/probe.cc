@@ -86,7 +86,8 @@ void read_isa(MachineInfo& info) {
 
 double measure_read_bandwidth(int threads) {
   // Well beyond any cache share of a core, small enough to be ready in some milliseconds; 2 GiB in all.
-  const std::int64_t bytes = std::clamp((std::int64_t{2} << 30) / threads, std::int64_t{16} << 20, std::int64_t{96} << 20);
+  const std::int64_t bytes =
+      std::clamp((std::int64_t{2} << 30) / threads, std::int64_t{16} << 20, std::int64_t{96} << 20);
   std::vector<std::unique_ptr<HugeBuffer>> buffers;
   for (int i = 0; i < threads; ++i) {
     buffers.push_back(std::make_unique<HugeBuffer>(bytes));
@@ -160,7 +161,8 @@ double thread_cpu_seconds() {
 HugeBuffer::HugeBuffer(std::int64_t bytes) {
   constexpr std::int64_t kPage = std::int64_t{2} << 20;
   mapped_bytes_ = (bytes + kPage - 1) / kPage * kPage + kPage;  // one page more, to start on a boundary
-  void* p = mmap(nullptr, static_cast<std::size_t>(mapped_bytes_), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  void* p = mmap(nullptr, static_cast<std::size_t>(mapped_bytes_), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
+                 -1, 0);
   if (p == MAP_FAILED) return;
   mapping_ = p;
   auto address = reinterpret_cast<std::uintptr_t>(p);

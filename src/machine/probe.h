@@ -9,19 +9,19 @@
 namespace hadal {
 
 struct MachineInfo {
-  std::string model_name;                 // of the processor, as /proc/cpuinfo spells it
-  int cores = 1;                          // usable: affinity mask and cgroup quota respected
-  std::vector<std::string> isa;           // "sse4.2", "avx2", "avx512", and the extensions the kernels use
+  std::string model_name;        // of the processor, as /proc/cpuinfo spells it
+  int cores = 1;                 // usable: affinity mask and cgroup quota respected
+  std::vector<std::string> isa;  // "sse4.2", "avx2", "avx512", and the extensions the kernels use
   std::int64_t l1d_bytes = 0, l2_bytes = 0, l3_bytes = 0;  // of the first core; 0: unknown
-  std::int64_t memory_total_bytes = 0;      // of the machine or the cgroup, the smaller
-  std::int64_t memory_available_bytes = 0;  // what can still be allocated without swapping
+  std::int64_t memory_total_bytes = 0;                     // of the machine or the cgroup, the smaller
+  std::int64_t memory_available_bytes = 0;                 // what can still be allocated without swapping
 };
 
 // Reads /proc and /sys; takes well under a millisecond.
 MachineInfo machine_info();
 
-// Bytes per second that `threads` threads read together from memory outside the caches. Measured for about 0.2 s by each
-// thread's CPU time (other load on the machine does not count against it), then remembered for this thread count.
+// Bytes per second that `threads` threads read together from memory outside the caches. Measured for about 0.2 s by
+// each thread's CPU time (other load on the machine does not count against it), then remembered for this thread count.
 // 0 threads: all usable cores. Returns 0 if the memory for it cannot be had.
 double measured_read_bandwidth(int threads);
 

@@ -15,8 +15,8 @@
 namespace hadal {
 namespace {
 
-// How long a worker looks for new work before it sleeps. A decode step leaves gaps of some microseconds between jobs and
-// a wake-up costs about 50; anything longer is idleness, and the core may belong to somebody else.
+// How long a worker looks for new work before it sleeps. A decode step leaves gaps of some microseconds between jobs
+// and a wake-up costs about 50; anything longer is idleness, and the core may belong to somebody else.
 constexpr auto kSpin = std::chrono::microseconds(50);
 
 // Waits until ready() or the spinning time is over; true when ready.
@@ -35,8 +35,8 @@ bool spin(Ready ready) {
 }  // namespace
 
 // The gate: bit 0 is set while a job takes workers, bits 1..31 count the workers inside, bits 32.. number the jobs. A
-// worker enters by compare-and-swap while the bit is set, so one that wakes too late finds the job closed and never sees
-// the next one half set; and run() waits only for those inside, not for workers the system has not scheduled yet.
+// worker enters by compare-and-swap while the bit is set, so one that wakes too late finds the job closed and never
+// sees the next one half set; and run() waits only for those inside, not for workers the system has not scheduled yet.
 struct ThreadPool::State {
   static constexpr std::uint64_t kOpen = 1, kInside = 2, kInsideMask = 0xfffffffe, kJob = std::uint64_t{1} << 32;
 
@@ -90,7 +90,9 @@ struct ThreadPool::State {
   }
 
   void wake_all() {
-    { std::lock_guard lock(mutex); }  // a worker between its check and its sleep is let through first
+    {
+      std::lock_guard lock(mutex);
+    }  // a worker between its check and its sleep is let through first
     wake.notify_all();
   }
 };

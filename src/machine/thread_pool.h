@@ -1,5 +1,5 @@
-// A persistent pool: the calling thread works too. Workers spin briefly, then sleep. Every thread of the pool, the caller
-// included while it runs a job, has flush-to-zero and denormals-are-zero set (kernels/kernels.h says why).
+// A persistent pool: the calling thread works too. Workers spin briefly, then sleep. Every thread of the pool, the
+// caller included while it runs a job, has flush-to-zero and denormals-are-zero set (kernels/kernels.h says why).
 #pragma once
 
 #include <cstdint>
@@ -17,11 +17,16 @@ class ThreadPool {
 
   int size() const;
 
-  // Calls fn(index, worker) for every index in [0, count), worker in [0, size()). Indices are handed out dynamically, so fn's
-  // result must not depend on which worker runs it. Returns when all are done. Not reentrant: fn must not call for_each.
+  // Calls fn(index, worker) for every index in [0, count), worker in [0, size()). Indices are handed out dynamically,
+  // so fn's result must not depend on which worker runs it. Returns when all are done. Not reentrant: fn must not call
+  // for_each.
   template <class F>
   void for_each(std::int64_t count, F&& fn) {
-    run(count, [](void* context, std::int64_t index, int worker) { (*static_cast<std::remove_reference_t<F>*>(context))(index, worker); },
+    run(
+        count,
+        [](void* context, std::int64_t index, int worker) {
+          (*static_cast<std::remove_reference_t<F>*>(context))(index, worker);
+        },
         const_cast<void*>(static_cast<const void*>(&fn)));
   }
 
