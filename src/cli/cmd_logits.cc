@@ -29,7 +29,8 @@ Result<std::vector<TokenId>> read_ids(const std::string& path, const ModelConfig
     return fail(ErrorCode::kBadInput, "{}: {} bytes are more than a list of token ids can have", path, file.size());
   simdjson::dom::parser parser;
   simdjson::dom::array list;
-  if (parser.parse(reinterpret_cast<const char*>(file.bytes().data()), file.size()).get(list))
+  // An empty file has no bytes to point at, and the parser copies from what it is given.
+  if (file.size() == 0 || parser.parse(reinterpret_cast<const char*>(file.bytes().data()), file.size()).get(list))
     return fail(ErrorCode::kBadInput, "{}: not a JSON list of token ids, like [0, 17, 4]", path);
   if (list.begin() == list.end())
     return fail(ErrorCode::kBadInput, "{}: the list of token ids is empty; give at least one", path);
