@@ -4,7 +4,6 @@
 #include <unistd.h>
 
 #include <atomic>
-#include <chrono>
 #include <csignal>
 #include <cstdio>
 
@@ -16,10 +15,6 @@ std::atomic<bool> g_interrupted{false};
 void on_interrupt(int) {
   // A second Ctrl-C ends the process at once: the first asked politely.
   if (g_interrupted.exchange(true)) _exit(130);
-}
-
-double seconds_now() {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
 }
 
 std::string duration_text(double seconds) {
@@ -47,21 +42,17 @@ void install_interrupt_handler() {
 }
 
 Progress::Progress(std::string label, std::string unit, std::int64_t total)
-    : label_(std::move(label)),
-      unit_(std::move(unit)),
-      total_(total),
-      start_(seconds_now()),
-      terminal_(isatty(2) == 1) {}
+    : label_(std::move(label)), unit_(std::move(unit)), total_(total), terminal_(isatty(2) == 1) {}
 
 Progress::~Progress() { finish(); }
 
 void Progress::update(std::int64_t done) {
   done_ = done;
-  double now = seconds_now();
-  if (!terminal_ || now - last_ < 0.1 || now - start_ < 0.5) return;
+  double now = since_start_.seconds();
+  if (!terminal_ || now - last_ < 0.1 || now < 0.5) return;
   last_ = now;
   drawn_ = true;
-  double rate = static_cast<double>(done) / (now - start_);
+  double rate = static_cast<double>(done) / now;
   constexpr int kWidth = 30;  // columns of the bar; the line stays under 80
   int filled = total_ > 0 ? static_cast<int>(kWidth * done / total_) : 0;
   std::string bar(static_cast<std::size_t>(filled), '#');

@@ -6,6 +6,7 @@
 #include <string>
 #include <string_view>
 
+#include "base/clock.h"
 #include "base/result.h"
 
 namespace hadal::cli {
@@ -29,7 +30,8 @@ class Progress {
  private:
   std::string label_, unit_;
   std::int64_t total_, done_ = 0;
-  double start_ = 0, last_ = 0;
+  Stopwatch since_start_;
+  double last_ = 0;  // when it was last drawn
   bool terminal_ = false, drawn_ = false;
 };
 

@@ -1,16 +1,10 @@
 #include "sessions/generate.h"
 
 #include <algorithm>
-#include <chrono>
+
+#include "base/clock.h"
 
 namespace hadal {
-namespace {
-
-double seconds_now() {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
-
-}  // namespace
 
 Status prefill(Timeline& timeline, std::span<const TokenId> prompt, float* last_logits, const GenerateHooks& hooks) {
   auto total = static_cast<std::int64_t>(prompt.size());
@@ -40,10 +34,10 @@ Result<GenerateResult> generate(Timeline& timeline, std::span<const TokenId> pro
   std::vector<float> logits(static_cast<std::size_t>(config.vocab_size));
   GenerateResult result;
   result.prompt_tokens = static_cast<std::int64_t>(prompt.size());
-  double start = seconds_now();
+  Stopwatch watch;
   HADAL_CHECK_OK(prefill(timeline, prompt, logits.data(), hooks));
-  double decode_start = seconds_now();
-  result.prefill_seconds = decode_start - start;
+  result.prefill_seconds = watch.seconds();
+  watch.restart();
 
   Sampler sampler;
   while (static_cast<std::int64_t>(result.tokens.size()) < limit) {
@@ -58,7 +52,7 @@ Result<GenerateResult> generate(Timeline& timeline, std::span<const TokenId> pro
       break;
     }
   }
-  result.decode_seconds = seconds_now() - decode_start;
+  result.decode_seconds = watch.seconds();
   return result;
 }
 
