@@ -6,6 +6,7 @@ import random
 
 import torch
 
+import agent
 import dialogues
 import recall
 from tools import Source
@@ -44,6 +45,8 @@ class Stream:
             d = dialogues.tool_document(s, r.randint(min(300, length), length), tok.count, brief=True)
         elif kind in ("easy_drill", "drill", "full_drill"):
             d = dialogues.drill_document(s, length, tok.count, kind != "full_drill", 0.9 if kind == "easy_drill" else 0.25)
+        elif kind in ("agent", "brief_agent"):
+            d = agent.agent_document(s, r.randint(min(1200 if kind == "agent" else 600, length), length), tok.count, brief=kind == "brief_agent")
         elif kind == "talk":
             d = dialogues.talk_document(s)
         else:

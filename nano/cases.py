@@ -3,6 +3,7 @@
 Words, names, templates and filler sentences come from the held-out side of the generator; every case has its own seed."""
 import random
 
+import agent
 import chat
 import dialogues as D
 import recall
@@ -62,6 +63,12 @@ def needle(s, count, distance, mode="none", style=0, dense=0.0):
     return split_turn(recall.needles(s, count, distance, 1, style, dense, mode))
 
 
+def agent_case(s, mode="none"):
+    """one turn, any of them, of a task for the agent's tools"""
+    document, turns = agent.single_task(s, mode)
+    return split_turn(document, s.r.randrange(turns))
+
+
 MAKERS = {
     "call_known": lambda s, n: call(s, False),
     "call_unseen": lambda s, n: call(s, True),
@@ -71,6 +78,8 @@ MAKERS = {
     "answer_known": lambda s, n: call(s, False, turn=1),
     "answer_unseen": lambda s, n: call(s, True, turn=1),
     "loop": lambda s, n: loop(s),
+    "agent": lambda s, n: agent_case(s),
+    "agent_think": lambda s, n: agent_case(s, "high"),
     "refusal": lambda s, n: refusal(s),
     "chat": lambda s, n: split_turn(D.render([D.small_talk(s)], "none")),
     "needle_1k": lambda s, n: needle(s, n, 1000),
