@@ -5,6 +5,7 @@ import math
 import numpy as np
 import torch, torch.nn as nn, torch.nn.functional as F
 import kernels as K
+import plain
 import rounding
 
 
@@ -26,14 +27,19 @@ class Rot:
         self.f = {False: inv_freq(c["qk_rope_head_dim"], c["rope_theta"]),
                   True: inv_freq(c["qk_rope_head_dim"], c["compress_rope_theta"], rs["original_max_position_embeddings"],
                                  rs["factor"], rs["beta_fast"], rs["beta_slow"])}
-        self.pos, self.cache = None, {}
+        self.pos, self.cache, self.there = None, {}, {}
 
     def set(self, pos):                                  # numpy int array of positions, one per token of the sequence
-        if self.pos is None or len(pos) != len(self.pos) or (pos != self.pos).any():
+        if torch.is_tensor(pos) or self.pos is None or len(pos) != len(self.pos) or (pos != self.pos).any():
             self.pos, self.cache = pos, {}
 
     def table(self, comp, stride=1):
         k = (comp, stride)
+        if k not in self.cache and torch.is_tensor(self.pos):      # positions on an accelerator
+            if comp not in self.there:
+                self.there[comp] = torch.from_numpy(self.f[comp]).to(self.pos.device)
+            a = (self.pos[::stride].float()[:, None] * self.there[comp]).double()
+            self.cache[k] = (torch.cos(a).float(), torch.sin(a).float())
         if k not in self.cache:
             a = (self.pos[::stride].astype(np.float32)[:, None] * self.f[comp]).astype(np.float64)
             self.cache[k] = (torch.from_numpy(np.cos(a).astype(np.float32)), torch.from_numpy(np.sin(a).astype(np.float32)))
@@ -82,6 +88,8 @@ def select(scores, k):
     """[B, T, M] -> uint8 mask of the k best blocks of each row, ties towards the lowest block.
 
     Float64 leaves room below float32's last bit for the block number; rows go in slices to bound the memory."""
+    if K.use_plain or scores.is_cuda:
+        return plain.chosen(scores, k)
     B, T, M = scores.shape
     out = torch.zeros(B, T, M, dtype=torch.uint8)
     order = torch.arange(M, dtype=torch.float64) * 1e-13
@@ -97,7 +105,7 @@ class Indexer(nn.Module):
         self.h, self.hd = c["index_n_heads"], c["index_head_dim"]
         self.wq_b, self.weights_proj = lin(self.h * self.hd, c["q_lora_rank"]), lin(self.h, c["hidden_size"])
         self.compressor = Compressor(c["hidden_size"], self.hd, 4)
-        self.hadamard = hadamard(self.hd)
+        self.register_buffer("hadamard", hadamard(self.hd), persistent=False)
 
     def forward(self, x, qr, rot, rounded=False):
         """scores [B, T, M]; the Hadamard rotation is orthogonal, so it is left out where nothing is rounded"""
@@ -142,7 +150,8 @@ class Attention(nn.Module):
         scores = sel = None
         if r == 4 and aux is not None and (aux["topk"] or aux["kl"]):
             scores = self.indexer(x.detach(), qr.detach(), rot, aux["round"])
-            visible = ((torch.arange(T) + 1) // 4)[:, None] > torch.arange(T // 4)[None]
+            t = torch.arange(T, device=x.device)
+            visible = ((t + 1) // 4)[:, None] > t[None, :T // 4]
             scores = scores.masked_fill(~visible, -1e30)
             if aux["topk"] and T // 4 > self.k:
                 sel = select(scores.detach(), self.k)

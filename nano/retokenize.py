@@ -1,8 +1,10 @@
-"""Give a trained model a tokenizer without the merges that glue a space or a quote to letters (tokenizer.glues), then fill its vocabulary up.
+"""Give a trained model another tokenizer.
 
-    retokenize.py RUN.pt OUT.pt [ENTRIES]
+    retokenize.py RUN.pt TOKENIZER.json OUT.pt
 
-Rows of the embedding, the head and the hash routing follow their token to its new id.  With ENTRIES place holders are added up to that size."""
+Rows of the embedding, the head and the hash routing follow their token to its new id.  A token the old vocabulary lacks starts as the mean of
+the tokens it was spelled with."""
+import json
 import sys
 
 import torch
@@ -11,27 +13,26 @@ import tokenizer
 from model import Model
 
 
-def without_glue(tok):
-    """-> tokenizer with the remaining merges"""
-    known, keep = set(tok.byte_char.values()), []
-    for a, b in tok.merges:
-        if a in known and b in known and not tokenizer.glues(a + b):
-            keep.append((a, b))
-            known.add(a + b)
-    return tokenizer.Tokenizer(keep)
+def spelled(old, token):
+    """ids of the old vocabulary that spell a token of the new one"""
+    if token in old.vocab:
+        return [old.vocab[token]]
+    if token in (t for t in tokenizer.FIRST + tokenizer.ADDED) or "place" in token:
+        return [old.vocab[tokenizer.PLACE_HOLDER.format(0)]]
+    return old.piece(bytes(old.char_byte[c] for c in token).decode("utf8", "surrogateescape"))
 
 
-def move(state, entries=0):
+def move(state, target):
     old = tokenizer.from_release(state["tokenizer"])
-    new = without_glue(old)
-    new = tokenizer.Tokenizer(new.merges, max(4, 4 + entries - new.size))
-    last = old.vocab[tokenizer.PLACE_HOLDER.format(3)]       # a row that training has taught never to be said
-    rows = torch.tensor([old.vocab.get(new.spelling[i], last) for i in range(new.size)])
-    cfg = dict(state["config"], vocab_size=new.size)
-    weights = {k: v[rows].clone() if k in ("embed", "head") or k.endswith("tid2eid") else v for k, v in state["model"].items()}
+    parts = [spelled(old, target.spelling[i]) for i in range(target.size)]
+    rows = lambda v: torch.stack([v[p].mean(0) for p in parts])
+    weights = {k: rows(v) if k in ("embed", "head") else v[[p[0] for p in parts]].clone() if k.endswith("tid2eid") else v for k, v in state["model"].items()}
+    cfg = dict(state["config"], vocab_size=target.size)
     Model(cfg).load_state_dict(weights)
-    return {"config": cfg, "model": weights, "tokenizer": new.release(), "momentum": state.get("momentum", {})}
+    return {"config": cfg, "model": weights, "tokenizer": target.release(), "momentum": state.get("momentum", {})}
 
 
 if __name__ == "__main__":
-    torch.save(move(torch.load(sys.argv[1]), int(sys.argv[3]) if len(sys.argv) > 3 else 0), sys.argv[2])
+    with open(sys.argv[2], encoding="utf-8") as f:
+        wanted = tokenizer.from_release(json.load(f))
+    torch.save(move(torch.load(sys.argv[1]), wanted), sys.argv[3])

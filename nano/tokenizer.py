@@ -2,8 +2,7 @@
 
     tokenizer.py [entries] > tokenizer.json       trains a new one on the generator's text, the same bytes every time
 
-Digits never merge, and neither does a space or a quote with the letters after it: a small model copies only what is spelled alike in both
-places."""
+Digits never merge, and letters merge with letters only: a small model copies only what is spelled alike in both places."""
 import json
 import random
 import sys
@@ -138,9 +137,10 @@ class Tokenizer:
 
 
 def glues(token):
-    """does it join a space, a quote or the end of a tag to letters?  Such a word would be spelled by other tokens after a tag than after a
-    space, and copying it would mean translating it; without such tokens a copy repeats the very same ids"""
-    return token[0] in "\u0120\"'`>=(" and any(c.isalpha() and c != "\u0120" for c in token[1:])
+    """does it join letters to anything else (a space, a quote, a slash)?  Such a word would be spelled by other tokens after a tag than after
+    a space, and copying it would mean translating it; without such tokens a copy repeats the very same ids"""
+    letters = sum(c.isalpha() and c != "\u0120" for c in token)
+    return 0 < letters < len(token)
 
 
 def load(path):
