@@ -15,6 +15,8 @@ sys.path.insert(0, NANO)
 
 import agent
 import chat
+import episodes
+import trees
 from tools import Source
 from words import Words, held_out
 from worlds import World
@@ -88,10 +90,10 @@ class Checked(World):
 class Agent(unittest.TestCase):
     def test_worlds_are_real(self):
         Checked.test, Checked.used = self, set()
-        original, families = agent.World, set()
-        agent.World = Checked
+        original = trees.World
+        trees.World = Checked
         try:
-            for i in range(180):
+            for i in range(120):
                 with tempfile.TemporaryDirectory() as Checked.folder:
                     s = source(f"real {i}")
                     family = list(agent.FAMILIES)[i % len(agent.FAMILIES)]
@@ -104,7 +106,7 @@ class Agent(unittest.TestCase):
                             with open(os.path.join(base, n), encoding="utf-8", newline="") as f:
                                 self.assertEqual(tree.world.files.get(p), f.read(), p)
         finally:
-            agent.World = original
+            trees.World = original
         wanted = {"read", "write", "edit", "list", "search", "plan", "wc", "ls", "grep", "mkdir", "cp", "mv", "rm", "echo", "head", "tail", "sort", "python3", "bash"}
         self.assertEqual(wanted - Checked.used, set())
 
@@ -143,13 +145,13 @@ class Agent(unittest.TestCase):
                 s = source(i, held)
                 _, tree = agent.draw(s, 2)
                 names = {n for p in tree.world.files for n in p.rpartition(".")[0].split("/")}
-                names |= {k for p, kind in tree.world.kinds.items() if kind == "config" for key, _, _ in agent.entries(tree.world.files[p]) for k in key.lower().split("_")} - set(agent.KEYS)
+                names |= {k for p, kind in tree.world.kinds.items() if kind == "config" for key, _, _ in trees.entries(tree.world.files[p]) for k in key.lower().split("_")} - set(trees.KEYS)
                 self.assertEqual({held_out(n) for n in names}, {held})
 
     def test_documents(self):
         """the declared bytes, well-formed calls in schema order, every mode, every family"""
         head = "\n".join(agent.SCHEMAS)
-        order = {t["name"]: list(t["parameters"]["properties"]) for t in agent.TOOLS}
+        order = {t["name"]: list(t["parameters"]["properties"]) for t in episodes.TOOLS}
         with open(os.path.join(NANO, "agent_tools.json"), encoding="utf-8") as f:
             self.assertEqual(f.read(), "[\n" + ",\n".join(agent.SCHEMAS) + "\n]\n")
         for i in range(150):
