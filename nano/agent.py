@@ -1,6 +1,7 @@
 """Agent episodes: small tasks in a made-up file tree with the fixed tools of agent_tools.json, in V4's chat format.
 
 worlds.py simulates the tools, trees.py makes the files, errands.py has the tasks and episodes.py turns one into messages."""
+import chat
 import dialogues as D
 from episodes import SCHEMAS, Episode, Skip
 from errands import FAMILIES
@@ -29,17 +30,28 @@ def draw(s, tasks):
     return families, Tree(s, [k for f in families for k in FAMILIES[f][1]])
 
 
+def written(user, a, mode):
+    """one step's text, all of its reasoning counted"""
+    return user + (a["think"] if mode != "none" else "") + (a["more"] if mode == "max" else "") + a["content"] + (chat.calls_block(a["calls"]) if a["calls"] else "")
+
+
 def agent_document(s, room, count_tokens, mode=None, brief=False):
     """one to three tasks, one after the other in the same world, as many as fit into about `room` tokens"""
     r = s.r
     mode, system = mode or r.choices(D.MODES, MODES)[0], r.choice(SYSTEM)
-    families, tree = draw(s, r.choice([1, 2, 2, 3, 3]))
     used = count_tokens("".join(t for t, _ in D.render([], mode, system, SCHEMAS, brief)))
-    exchanges = []
-    for f in families:
+    size = lambda e: count_tokens("".join(written(user, a, mode) for user, a in e)) + 5 * len(e)
+    for _ in range(6):                                            # a first task that is too long gives way to another one
+        families, tree = draw(s, r.choice([1, 2, 2, 3, 3]))
+        exchanges = [episode(s, tree, families[:1])]
+        now = used + size(exchanges[0])
+        if now <= room:
+            break
+    used = now
+    for f in families[1:]:
         e = episode(s, tree, [f])
-        used += count_tokens("".join(t for t, _ in D.render([e], "none" if mode == "none" else "high")))
-        if exchanges and used > room:
+        used += size(e)
+        if used > room:
             break
         exchanges.append(e)
         if r.random() < 0.06:

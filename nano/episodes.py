@@ -53,6 +53,11 @@ PHRASES = {
     "take_key": (["set {l} in {o} to the {k} from {p}", "use the {k} of {p} as {l} in {o}", "copy the {k} in {p} to {l} in {o}"], ["give {l} in {o} the value that {k} has in {p}"]),
     "replace": (["replace {q} by {v} in all files", "replace {q} with {v} in every file", "change {q} to {v} in all files", "rename {q} to {v} in every file"], ["put {v} for {q} in all files"]),
     "edit": (["replace {a} by {b} in {p}", "replace {a} with {b} in {p}", "In {p}, write {b} for {a}.", "change the text {a} to {b} in {p}"], ["put {b} in the place of {a} in {p}"]),
+    "show_found": (["show me the file that contains {q}", "find the file with {q} and read it", "What does the file say that contains {q}?", "read the file that mentions {q}"], ["open the file that has {q}"]),
+    "delete_found": (["delete the file that contains {q}", "find the file with {q} and delete it", "remove the file that mentions {q}"], ["get rid of the file that has {q}"]),
+    "count_found": (["How many lines does the file with {q} have?", "find the file that contains {q} and count its lines"], ["count the lines of the file that has {q}"]),
+    "save_count": (["count the lines of {p} and write the number to {o}", "save the number of lines of {p} in {o}", "write how many lines {p} has to {o}"], ["put the number of lines of {p} into {o}"]),
+    "save_output": (["run {p} and save the output in {o}", "run {p} and write its output to {o}", "write what {p} prints to {o}"], ["save what {p} prints in {o}"]),
     "show": (["What does {p} say?", "show me {p}", "show me the file {p}", "print {p}", "read {p}"], ["What is in the file {p}?", "open {p}"]),
     "folder": (["make the folder {d}", "create the folder {d}", "create a folder named {d}"], ["make a new folder {d}"]),
     "command": (["run `{c}`", "run the command `{c}`", "execute `{c}`", "What does `{c}` print?"], ["run `{c}` in the shell", "tell me what `{c}` prints"]),
@@ -110,6 +115,8 @@ class Episode:
     def word(self, path=None, most=3):
         """a word of a file that few lines have"""
         text = self.world.files[path or self.file("notes", "items", "config", "log", "table")]
+        if self.tree.shared and path is None and self.r.random() < 0.6 and len(self.tree.shared) > 3 and self.tree.shared in text:
+            return self.tree.shared
         found = re.findall(r"\b[a-z]{4,}\b", text)
         self.r.shuffle(found)
         for q in found[:6]:
@@ -129,7 +136,7 @@ class Episode:
 
     def spoiled(self, path):
         """sometimes the right name with another ending, or a path that does not exist"""
-        if self.r.random() < 0.1:
+        if self.r.random() < 0.15:
             other = path.rpartition(".")[0] + "." + self.r.choice(["ini", "toml", "json", "txt", "yaml", "cfg"])
             return other if other not in self.world.files else path
         return self.missing(path, 0.06)

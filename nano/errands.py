@@ -384,6 +384,47 @@ def show(e):
         e.answer(f"{path} says:\n{e.world.files[path].rstrip()}")
 
 
+def find_then(e):
+    """a file known by what it contains"""
+    what, q = e.r.choice(["show_found", "delete_found", "count_found"]), e.word()
+    if e.r.random() < 0.1:
+        q = e.absent()
+    found = [p for p, t in e.world.files.items() if q in t]
+    if len(found) > 1 or found and what == "show_found" and len(lines(e.world.files[found[0]])) > 6:
+        raise Skip
+    e.ask(what, q=q)
+    out = e.call("search", {"query": q}, "I search for the text.")
+    if not found:
+        e.note = "Nothing was found."
+        return e.answer(f"No file contains {q}.")
+    p = files_of(out)[0]
+    e.note = f"It is in {p}."
+    if what == "show_found":
+        e.answer(f"{p} says:\n" + e.call("read", {"path": p}, "I read the file.").rstrip())
+    elif what == "delete_found":
+        e.shell(f"rm {p}", "I delete the file.")
+        e.answer(f"I deleted {p}.")
+    else:
+        n = e.shell(f"wc -l {p}", "I count the lines.").split()[0]
+        e.note = f"The count is {n}."
+        e.answer(f"{p} has {n} lines.")
+
+
+def save(e):
+    """what a command prints goes into a file"""
+    counting = e.r.random() < 0.5
+    p, o = e.file() if counting else e.file("script"), e.tree.path(["txt", "md", "log"])
+    p = e.missing(p) if counting else p
+    e.ask("save_count" if counting else "save_output", p=p, o=o)
+    out = e.shell(f"wc -l {p}", "I count the lines.") if counting else e.shell(launch(p), "I run the script.")
+    if "[exit status" in out:
+        return e.done(out, p, "")
+    text = out.split()[0] if counting else out
+    e.note = f"The count is {text}." if counting else "It printed something."
+    e.call("write", {"path": o, "content": text}, "I write the file.")
+    e.answer(f"I wrote {text} to {o}." if counting else f"I wrote the output of {p} to {o}.")
+
+
 def folder(e):
     d = e.w.name() if e.r.random() < 0.6 else e.r.choice(e.tree.folders) + "/" + e.w.name()
     if d in e.world.files:
@@ -435,9 +476,9 @@ def steps(e):
     e.answer("Done: " + "; ".join(x for x, _, _ in orders) + ".")
 
 
-# family -> (weight, the kinds of files it needs)
-FAMILIES = {find: (5, ["notes", "config"]), read_key: (6, ["config"]), find_key: (4, ["config"]), two_keys: (2, ["config", "config"]), read_fact: (4, ["notes"]), count_lines: (4, []),
-            count_files: (4, ["notes", "config"]), count_matches: (4, ["notes"]), change: (6, ["config"]), change_found: (4, ["config"]), create: (5, []), append: (4, ["notes"]), rename: (5, []),
-            move: (3, []), delete: (3, []), list_folder: (4, ["items"]), ends: (4, []), extreme: (4, ["numbers", "table"]), sort: (2, ["items"]), errors: (3, ["log"]), run: (4, ["script"]),
-            fix: (5, ["check"]), copy_key: (4, ["config"]), take_key: (3, ["config", "config"]), replace: (4, ["notes", "items"]), edit: (4, ["notes"]), show: (3, ["items"]), folder: (1, []),
-            command: (4, []), steps: (3, ["notes", "items", "notes"])}
+# family -> (weight, the kinds of files it needs); tasks of several calls weigh more
+FAMILIES = {find: (5, ["notes", "items"]), read_key: (6, ["config"]), find_key: (3, ["config"]), two_keys: (4, ["config", "config"]), read_fact: (4, ["notes"]), count_lines: (3, []),
+            count_files: (3, ["notes", "config"]), count_matches: (3, ["notes"]), change: (9, ["config"]), change_found: (7, ["config"]), create: (4, []), append: (3, ["notes"]), rename: (4, []),
+            move: (2, []), delete: (2, []), list_folder: (3, ["items"]), ends: (3, []), extreme: (3, ["numbers", "table"]), sort: (1, ["items"]), errors: (2, ["log"]), run: (3, ["script"]),
+            fix: (9, ["check"]), copy_key: (7, ["config"]), take_key: (6, ["config", "config"]), replace: (9, ["notes", "items", "log"]), edit: (3, ["notes"]), show: (3, ["items"]), find_then: (7, ["notes", "items"]),
+            save: (6, ["script"]), folder: (1, []), command: (3, []), steps: (4, ["notes", "items", "notes"])}

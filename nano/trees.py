@@ -18,6 +18,11 @@ class Tree:
             self.folders.append(self.folders[0] + "/" + w.name())
         for kind in kinds + s.r.choices(list(MAKE), k=s.r.randint(1, 4)):
             MAKE[kind](self)
+        texts, self.shared = [p for p, k in self.world.kinds.items() if k in ("notes", "items", "log")], ""
+        if len(texts) > 1 and s.r.random() < 0.5:                 # one word that several files have
+            self.shared = w.invented()
+            for p in s.r.sample(texts, min(len(texts), s.r.choice([2, 2, 3]))):
+                self.world.files[p] += f"{w.text(0, 2)} {self.shared}\n".lstrip()
 
     def path(self, endings, folder=None):
         """a fresh path"""
