@@ -54,8 +54,10 @@ def agent_document(s, room, count_tokens, mode=None, brief=False):
         if used > room:
             break
         exchanges.append(e)
-        if r.random() < 0.06:
-            exchanges.append(D.small_talk(s))                     # not everything needs a tool
+        talk = D.small_talk(s) if r.random() < 0.06 else []       # not everything needs a tool
+        if talk and used + size(talk) <= room:
+            used += size(talk)
+            exchanges.append(talk)
     return D.render(exchanges, mode, system, SCHEMAS, brief)
 
 

@@ -52,7 +52,7 @@ PHRASES = {
     "copy_key": (["write the {k} from {p} to {o}", "read the {k} in {p} and save it as {o}", "put the {k} of {p} into the file {o}"], ["save the {k} that {p} has in {o}"]),
     "take_key": (["set {l} in {o} to the {k} from {p}", "use the {k} of {p} as {l} in {o}", "copy the {k} in {p} to {l} in {o}"], ["give {l} in {o} the value that {k} has in {p}"]),
     "replace": (["replace {q} by {v} in all files", "replace {q} with {v} in every file", "change {q} to {v} in all files", "rename {q} to {v} in every file"], ["put {v} for {q} in all files"]),
-    "edit": (["replace {a} by {b} in {p}", "replace {a} with {b} in {p}", "In {p}, write {b} for {a}.", "change the text {a} to {b} in {p}"], ["put {b} in the place of {a} in {p}"]),
+    "edit": (["replace {x} by {y} in {p}", "replace {x} with {y} in {p}", "In {p}, write {y} for {x}.", "change the text {x} to {y} in {p}"], ["put {y} in the place of {x} in {p}"]),
     "show_found": (["show me the file that contains {q}", "find the file with {q} and read it", "What does the file say that contains {q}?", "read the file that mentions {q}"], ["open the file that has {q}"]),
     "delete_found": (["delete the file that contains {q}", "find the file with {q} and delete it", "remove the file that mentions {q}"], ["get rid of the file that has {q}"]),
     "count_found": (["How many lines does the file with {q} have?", "find the file that contains {q} and count its lines"], ["count the lines of the file that has {q}"]),
@@ -114,9 +114,10 @@ class Episode:
 
     def word(self, path=None, most=3):
         """a word of a file that few lines have"""
+        shared = self.tree.shared
+        if len(shared) > 3 and path is None and self.r.random() < 0.6 and any(shared in t for t in self.world.files.values()):
+            return shared
         text = self.world.files[path or self.file("notes", "items", "config", "log", "table")]
-        if self.tree.shared and path is None and self.r.random() < 0.6 and len(self.tree.shared) > 3 and self.tree.shared in text:
-            return self.tree.shared
         found = re.findall(r"\b[a-z]{4,}\b", text)
         self.r.shuffle(found)
         for q in found[:6]:

@@ -365,7 +365,7 @@ def edit(e):
     if not re.fullmatch(r"[\w -]*\w{3}[\w -]*", a) or e.world.files[p].count(a) > 1:
         raise Skip
     p = e.missing(p)
-    e.ask("edit", p=p, a=quote(e.s, a), b=quote(e.s, b))
+    e.ask("edit", p=p, x=quote(e.s, a), y=quote(e.s, b))
     out = e.call("edit", {"path": p, "old": a, "new": b}, "I edit the text.")
     if not out.startswith("error: "):
         return e.answer(f"I replaced {a} by {b} in {p}.")
@@ -456,7 +456,8 @@ def steps(e):
     """three or four orders at once: the one family that plans"""
     orders, used = [], set()
     for _ in range(e.r.randint(3, 4)):
-        kind, p = e.r.choice(["make", "copy", "rename", "delete", "append", "create"]), e.file()
+        free = [p for p in e.world.files if p not in used]
+        kind, p = e.r.choice(["make", "copy", "rename", "delete", "append", "create"]), e.r.choice(free or list(e.world.files))
         if p in used or kind == "append" and e.world.kinds.get(p) not in ("notes", "items"):
             kind = e.r.choice(["make", "create"])
         o, t = e.tree.path([p.rpartition(".")[2]], p.rpartition("/")[0]), e.w.text(1, 3)

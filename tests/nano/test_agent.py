@@ -93,7 +93,7 @@ class Agent(unittest.TestCase):
         original = trees.World
         trees.World = Checked
         try:
-            for i in range(120):
+            for i in range(96):
                 with tempfile.TemporaryDirectory() as Checked.folder:
                     s = source(f"real {i}")
                     family = list(agent.FAMILIES)[i % len(agent.FAMILIES)]
@@ -170,6 +170,17 @@ class Agent(unittest.TestCase):
                     self.assertEqual(is_text, "false" if p == "steps" else "true")
                     if p == "steps":
                         self.assertTrue(all(isinstance(x, str) for x in json.loads(v)))
+
+    def test_requests_are_whole(self):
+        """no place holder is left, and what the first call names stands in the request"""
+        for i, f in enumerate(list(agent.FAMILIES) * 6):
+            s = source(f"request {i}", i % 2 == 1)
+            steps = agent.episode(s, agent.Tree(s, agent.FAMILIES[f][1]), [f])
+            user, name, args = steps[0][0], *steps[0][1]["calls"][0]
+            self.assertNotRegex(user, r"\{[a-z]\}|(?i:\b(\w+) \1\b(?= [`'\"]))")
+            for p, v in args:
+                if p in ("path", "old", "new", "query"):
+                    self.assertIn(v, user)
 
     def test_episode_lengths(self):
         for i in range(200):
