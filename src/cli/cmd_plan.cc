@@ -89,10 +89,12 @@ void print_fit(const ModelPlan& p, const MachineLimits& machine) {
   const Fit f = fit(p, machine);
   const EngineMemory& e = *p.engine;
   const auto& info = machine.info;
-  fmt::print("  memory in hadal           weights {}, one session {} ({} pages of {}, {} fixed)\n",
-             bytes_text(e.weights_bytes), bytes_text(e.session_bytes(p.context)),
-             grouped(static_cast<double>(e.layout.pages_for(p.context))), bytes_text(e.layout.page_bytes),
-             bytes_text(e.layout.state_bytes));
+  fmt::print(
+      "  memory in hadal           {}: weights {}, one session {} ({} pages of {}, {} fixed), a step {}, the program "
+      "{}\n",
+      bytes_text(f.needed_bytes), bytes_text(e.weights_bytes), bytes_text(e.session_bytes(p.context)),
+      grouped(static_cast<double>(e.layout.pages_for(p.context))), bytes_text(e.layout.page_bytes),
+      bytes_text(e.layout.state_bytes), bytes_text(f.step_bytes), bytes_text(machine.program_bytes));
   if (!f.weights_fit) {
     fmt::print("  here                      does not fit: the weights need {} of memory, {} are available\n",
                bytes_text(e.weights_bytes), bytes_text(info.memory_available_bytes));
@@ -206,10 +208,11 @@ Json weights_json(const WeightCount& w) {
 Json fit_json(const ModelPlan& p, const MachineLimits& machine) {
   const Fit f = fit(p, machine);
   const EngineMemory& e = *p.engine;
-  Json out = {{"weights_bytes", e.weights_bytes},    {"session_bytes", e.session_bytes(p.context)},
-              {"page_bytes", e.layout.page_bytes},   {"page_tokens", e.layout.page_tokens},
-              {"state_bytes", e.layout.state_bytes}, {"needed_bytes", f.needed_bytes},
-              {"weights_fit", f.weights_fit},        {"sessions", f.sessions}};
+  Json out = {{"weights_bytes", e.weights_bytes},       {"session_bytes", e.session_bytes(p.context)},
+              {"page_bytes", e.layout.page_bytes},      {"page_tokens", e.layout.page_tokens},
+              {"state_bytes", e.layout.state_bytes},    {"step_bytes", f.step_bytes},
+              {"program_bytes", machine.program_bytes}, {"needed_bytes", f.needed_bytes},
+              {"weights_fit", f.weights_fit},           {"sessions", f.sessions}};
   const auto limit = [](double x) { return x > 0 ? Json(x) : Json(nullptr); };
   out["decode_limit_tokens_per_second"] = limit(f.decode_limit());
   out["memory_limit_tokens_per_second"] = limit(f.memory_limit);

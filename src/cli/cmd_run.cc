@@ -76,6 +76,8 @@ class Runner {
   Runner(const RunOptions& options, Engine engine) : options_(options), engine_(std::move(engine)) {}
 
   Status start() {
+    // Measured before the session takes memory: the buffers it reads would come on top of the largest session.
+    if (engine_.model && (options_.json || !options_.quiet)) bandwidth();
     timeline_ = HADAL_TRY(engine_.new_timeline());
     sampling_ = engine_.default_sampling();
     if (options_.temperature) sampling_.temperature = *options_.temperature;

@@ -26,6 +26,7 @@ HyperMix hyper_pre(const Step& step, const HyperConnectionWeights& weights, cons
   std::int64_t n = c.hc_mult, d = c.hidden_size, count = step.count();
   HyperMix mix{step.workspace.take<float>(count * n), step.workspace.take<float>(count * n),
                step.workspace.take<float>(count * n * n)};
+  WorkspaceScope scope(step.workspace);
   float* raw = project(step, weights, streams, count);
   step.parallel(count, count * n * d, [&](std::int64_t t, int) {
     step.kernels.hc_coefficients(raw + t * (2 + n) * n, weights.base, weights.scale, static_cast<int>(n),

@@ -9,6 +9,8 @@ namespace hadal {
 namespace {
 constexpr std::int64_t kAlign = 64;  // one cache line, one AVX-512 register
 constexpr std::int64_t kFirstBlock = std::int64_t{1} << 20;
+constexpr std::int64_t kSpare =
+    16;  // a context that grows asks for a little more every step; do not move house each time
 }  // namespace
 
 void Workspace::add_block(std::int64_t bytes) {
@@ -28,10 +30,13 @@ void* Workspace::take_bytes(std::int64_t bytes) {
     ++current_;
   }
   if (blocks_.empty() || blocks_[current_].used + bytes > blocks_[current_].size)
-    add_block(std::max({bytes, kFirstBlock, total_ / 2}));
+    add_block(std::max({bytes, kFirstBlock, total_ / 8}));
   Block& block = blocks_[current_];
   void* out = block.data.get() + block.used;
   block.used += bytes;
+  std::int64_t in_use = 0;
+  for (std::size_t i = 0; i <= current_; ++i) in_use += blocks_[i].used;
+  peak_ = std::max(peak_, in_use);
   return out;
 }
 
@@ -45,10 +50,9 @@ void Workspace::release(Mark m) {
 
 void Workspace::reset() {
   if (blocks_.size() > 1) {
-    std::int64_t all = total_;
     blocks_.clear();
     total_ = 0;
-    add_block(all);
+    add_block(peak_ + peak_ / kSpare);
   }
   for (Block& block : blocks_) block.used = 0;
   current_ = 0;

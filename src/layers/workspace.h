@@ -24,10 +24,11 @@ class Workspace {
   Mark mark() const { return {current_, blocks_.empty() ? 0 : blocks_[current_].used}; }
   void release(Mark m);
 
-  // Forgets everything; if the last step needed several blocks, they become one.
+  // Forgets everything; if the last step needed several blocks, they become one with room for what was in use at most.
   void reset();
 
-  std::int64_t bytes() const { return total_; }
+  std::int64_t bytes() const { return total_; }      // allocated
+  std::int64_t peak_bytes() const { return peak_; }  // in use at most since the first step
 
  private:
   struct Free {
@@ -42,7 +43,7 @@ class Workspace {
 
   std::vector<Block> blocks_;
   std::size_t current_ = 0;
-  std::int64_t total_ = 0;
+  std::int64_t total_ = 0, peak_ = 0;
 };
 
 // Releases what was taken inside a scope.

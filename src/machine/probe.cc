@@ -85,9 +85,11 @@ void read_isa(MachineInfo& info) {
 }
 
 double measure_read_bandwidth(int threads) {
-  // Well beyond any cache share of a core, small enough to be ready in some milliseconds; 2 GiB in all.
-  const std::int64_t bytes =
-      std::clamp((std::int64_t{2} << 30) / threads, std::int64_t{16} << 20, std::int64_t{96} << 20);
+  // Three times the shared cache in all: enough that a reread finds nothing, little beside a session of a small model.
+  MachineInfo caches;
+  read_caches(caches);
+  const std::int64_t all = std::clamp(3 * caches.l3_bytes, std::int64_t{96} << 20, std::int64_t{2} << 30);
+  const std::int64_t bytes = std::max(all / threads, std::int64_t{16} << 20);
   std::vector<std::unique_ptr<HugeBuffer>> buffers;
   for (int i = 0; i < threads; ++i) {
     buffers.push_back(std::make_unique<HugeBuffer>(bytes));
@@ -116,6 +118,12 @@ double measure_read_bandwidth(int threads) {
 }
 
 }  // namespace
+
+std::int64_t resident_bytes() {
+  std::ifstream in("/proc/self/statm");
+  std::int64_t size = 0, resident = 0;
+  return in >> size >> resident ? resident * sysconf(_SC_PAGESIZE) : 0;
+}
 
 MachineInfo machine_info() {
   MachineInfo info;

@@ -28,6 +28,9 @@ double measured_read_bandwidth(int threads);
 // Reads n bytes once, for timing: 16-byte loads, enough to saturate memory from one core.
 void read_once(const void* data, std::int64_t n);
 
+// Bytes of this process in memory now: code, libraries, heap. 0 if the system does not tell.
+std::int64_t resident_bytes();
+
 // CPU seconds of the calling thread.
 double thread_cpu_seconds();
 

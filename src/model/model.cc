@@ -28,16 +28,6 @@ Result<std::shared_ptr<Model>> Model::create(ModelWeights weights, ModelOptions 
   return std::shared_ptr<Model>(new Model(std::move(weights), options));
 }
 
-std::int64_t Model::preferred_step() const {
-  // Scratch per token is dominated by streams, queries and expert rows; 256 MiB keeps it small beside the weights of a
-  // large model, and 512 tokens already amortise a pass over every expert of a small one.
-  const ModelConfig& c = config();
-  std::int64_t per_token = 4 * (2 * c.hc_mult * c.hidden_size + 2 * c.num_attention_heads * c.head_dim +
-                                c.num_experts_per_tok * (c.hidden_size + 2 * c.moe_intermediate_size));
-  constexpr std::int64_t kBudget = std::int64_t{256} << 20;
-  return std::clamp<std::int64_t>(kBudget / per_token / 128 * 128, 128, 1024);
-}
-
 Status Model::feed(SequenceState& state, std::span<const TokenId> ids, const FeedOutputs& outputs) {
   const ModelConfig& c = config();
   if (ids.empty()) return {};

@@ -10,6 +10,7 @@
 
 #include "base/result.h"
 #include "layers/attention.h"
+#include "layers/footprint.h"
 #include "layers/state.h"
 #include "weights/model_weights.h"
 
@@ -44,15 +45,14 @@ class Model {
   const RotaryTables& tables() const { return tables_; }
   int threads() const { return pool_->size(); }
 
-  // Tokens per step that keep scratch memory near a fixed budget; a prompt is best fed in pieces of this size.
-  std::int64_t preferred_step() const;
+  std::int64_t preferred_step() const { return hadal::preferred_step(config()); }
 
   // Feeds `ids` at state.length. The caller has made room in the pages. Errors: ids outside the vocabulary, a context
   // beyond max_position_embeddings, MTP asked of a model without it, memory. On error the state is as before. One call
   // at a time: the thread pool and scratch memory are shared.
   Status feed(SequenceState& state, std::span<const TokenId> ids, const FeedOutputs& outputs);
 
-  std::int64_t scratch_bytes() const { return workspace_.bytes(); }
+  std::int64_t scratch_bytes() const { return workspace_.peak_bytes(); }  // of the largest step so far
 
  private:
   Model(ModelWeights weights, const ModelOptions& options);

@@ -1,14 +1,16 @@
 #include "plan/engine_memory.h"
 
+#include <algorithm>
+
 #include "base/span.h"
 #include "layers/attention.h"
+#include "layers/footprint.h"
 #include "weights/pack.h"
 
 namespace hadal {
 namespace {
 
-constexpr std::int64_t kAlign = 64;                            // of every part of the weight arena
-constexpr std::int64_t kStepBudget = std::int64_t{256} << 20;  // what Model::preferred_step() sizes a step for
+constexpr std::int64_t kAlign = 64;  // of every part of the weight arena
 
 bool is_matrix(const TensorSpec& t) {
   switch (t.role) {
@@ -76,13 +78,20 @@ EngineMemory engine_memory(const ModelConfig& config, const TensorTable& table, 
       memory.weights_bytes += round_up(4 * t.elements(), kAlign);  // floats, or 32-bit expert ids
     }
   }
-  memory.scratch_bytes = kStepBudget;
+  memory.config = config;
   memory.layout = CacheLayout::make(config, row_format(config, Numerics{}));
   return memory;
 }
 
-std::int64_t sessions_that_fit(const EngineMemory& memory, std::int64_t tokens, std::int64_t available_bytes) {
-  const std::int64_t left = available_bytes - memory.weights_bytes - memory.scratch_bytes;
+std::int64_t EngineMemory::step_bytes(std::int64_t tokens, std::int64_t threads) const {
+  const Numerics numerics;
+  const std::int64_t count = std::min(preferred_step(config), tokens);
+  return step_footprint(config, numerics, row_format(config, numerics), {count, tokens, threads});
+}
+
+std::int64_t sessions_that_fit(const EngineMemory& memory, std::int64_t tokens, std::int64_t threads,
+                               std::int64_t available_bytes) {
+  const std::int64_t left = available_bytes - memory.weights_bytes - memory.step_bytes(tokens, threads);
   return left <= 0 ? 0 : left / memory.session_bytes(tokens);
 }
 

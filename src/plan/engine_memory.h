@@ -12,8 +12,10 @@ namespace hadal {
 struct EngineMemory {
   std::int64_t weights_bytes = 0;  // packed copy of every tensor but the embedding
   std::int64_t mapped_bytes = 0;   // embedding, read from the file in place; the system may drop and reread it
-  std::int64_t scratch_bytes = 0;  // set aside for one step's working memory, shared by all sessions
-  CacheLayout layout;              // pages and fixed state of a session
+  ModelConfig config;
+  CacheLayout layout;  // pages and fixed state of a session
+  // One prefill step that ends at `tokens`, on `threads` threads; sessions take turns, so it counts once.
+  std::int64_t step_bytes(std::int64_t tokens, std::int64_t threads) const;
   std::int64_t session_bytes(std::int64_t tokens) const { return layout.sequence_bytes(tokens); }
 };
 
@@ -25,7 +27,9 @@ DTypeOf stored_dtypes(const Checkpoint& checkpoint);
 // With the default numerics (trained).
 EngineMemory engine_memory(const ModelConfig& config, const TensorTable& table, bool with_mtp, const DTypeOf& dtype_of);
 
-// Sessions of `tokens` tokens that fit beside the weights in `available_bytes`; 0 when the weights alone do not fit.
-std::int64_t sessions_that_fit(const EngineMemory& memory, std::int64_t tokens, std::int64_t available_bytes);
+// Sessions of `tokens` tokens that fit beside the weights and a step in `available_bytes`; 0 when the weights alone do
+// not fit.
+std::int64_t sessions_that_fit(const EngineMemory& memory, std::int64_t tokens, std::int64_t threads,
+                               std::int64_t available_bytes);
 
 }  // namespace hadal

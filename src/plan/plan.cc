@@ -124,6 +124,7 @@ Result<ModelPlan> plan_checkpoint(const std::string& name, const Checkpoint& che
 MachineLimits measure_machine() {
   MachineLimits limits;
   limits.info = machine_info();
+  limits.program_bytes = resident_bytes();  // before the yardsticks take their buffers
   limits.read_bytes_per_second = measured_read_bandwidth(0);
   const auto isa = kernels().name;
   limits.bf16_ops_per_second = limits.info.cores * measured_peak(isa, PeakKind::kBf16);
@@ -135,9 +136,10 @@ Fit fit(const ModelPlan& plan, const MachineLimits& machine) {
   Fit f;
   const EngineMemory& engine = *plan.engine;
   const std::int64_t available = machine.info.memory_available_bytes;
-  f.needed_bytes = engine.weights_bytes + engine.session_bytes(plan.context);
+  f.step_bytes = engine.step_bytes(plan.context, std::max(1, machine.info.cores));
+  f.needed_bytes = engine.weights_bytes + engine.session_bytes(plan.context) + f.step_bytes + machine.program_bytes;
   f.weights_fit = engine.weights_bytes <= available;
-  f.sessions = sessions_that_fit(engine, plan.context, available);
+  f.sessions = sessions_that_fit(engine, plan.context, std::max(1, machine.info.cores), available);
   const double bytes = plan.weights->active_bytes + plan.reads.entries + plan.reads.keys;
   if (machine.read_bytes_per_second > 0) f.memory_limit = machine.read_bytes_per_second / bytes;
   if (machine.bf16_ops_per_second > 0 && machine.int8_ops_per_second > 0) {

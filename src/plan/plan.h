@@ -56,6 +56,7 @@ Result<ModelPlan> plan_checkpoint(const std::string& name, const Checkpoint& che
 // What the machine can do at most. Rates are of all usable cores together; 0: not measured.
 struct MachineLimits {
   MachineInfo info;
+  std::int64_t program_bytes = 0;  // hadal itself: code, libraries, tokenizer
   double read_bytes_per_second = 0;
   double bf16_ops_per_second = 0;
   double int8_ops_per_second = 0;
@@ -65,7 +66,8 @@ MachineLimits measure_machine();  // about a third of a second
 struct Fit {
   bool weights_fit = false;
   std::int64_t sessions = 0;      // at the context, beside the weights
-  std::int64_t needed_bytes = 0;  // weights and one session
+  std::int64_t step_bytes = 0;    // working memory of a prefill step at the context
+  std::int64_t needed_bytes = 0;  // weights, one session, a step, and the program itself
   // One sequence at the context, tokens per second: the smaller of what memory and arithmetic allow. Limits, not
   // forecasts; 0 unknown.
   double memory_limit = 0, arithmetic_limit = 0;

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include "cache/sequence.h"
 #include "plan/accounting.h"
 #include "plan/published.h"
 #include "weights/model_weights.h"
@@ -49,12 +50,43 @@ TEST(EngineMemory, PackedWeightsAreAboutAsLargeAsStored) {
 TEST(EngineMemory, SessionsThatFit) {
   const ModelConfig config = flash_config();
   const EngineMemory m = engine_memory(config, TensorTable(config), false, release_dtypes(ReleaseKind::kRelease));
-  const std::int64_t base = m.weights_bytes + m.scratch_bytes, one = m.session_bytes(1000);
-  EXPECT_EQ(sessions_that_fit(m, 1000, base - 1), 0);
-  EXPECT_EQ(sessions_that_fit(m, 1000, base + one - 1), 0);
-  EXPECT_EQ(sessions_that_fit(m, 1000, base + one), 1);
-  EXPECT_EQ(sessions_that_fit(m, 1000, base + 5 * one + 1), 5);
-  EXPECT_EQ(sessions_that_fit(m, 1000, 1 << 30), 0);
+  const std::int64_t base = m.weights_bytes + m.step_bytes(1000, 2), one = m.session_bytes(1000);
+  EXPECT_EQ(sessions_that_fit(m, 1000, 2, base - 1), 0);
+  EXPECT_EQ(sessions_that_fit(m, 1000, 2, base + one - 1), 0);
+  EXPECT_EQ(sessions_that_fit(m, 1000, 2, base + one), 1);
+  EXPECT_EQ(sessions_that_fit(m, 1000, 2, base + 5 * one + 1), 5);
+  EXPECT_EQ(sessions_that_fit(m, 1000, 2, 1 << 30), 0);
+}
+
+// What a step really takes, on the embedded model and one or three threads, after prompts of several lengths.
+TEST(EngineMemory, PredictsTheWorkingMemoryOfAStep) {
+  for (int threads : {1, 3}) {
+    for (std::int64_t length : {1, 64, 700, 1024, 5000}) {
+      auto checkpoint = Checkpoint::open(std::string(HADAL_SOURCE_DIR) + "/nano/weights");
+      ASSERT_TRUE(checkpoint);
+      const EngineMemory memory =
+          engine_memory((*checkpoint)->config(), (*checkpoint)->table(), false, stored_dtypes(**checkpoint));
+      auto weights = load_weights(*checkpoint);
+      ASSERT_TRUE(weights);
+      ModelOptions options;
+      options.threads = threads;
+      auto model = Model::create(std::move(*weights), options);
+      ASSERT_TRUE(model);
+      auto sequence = Sequence::create(*model);
+      ASSERT_TRUE(sequence);
+      const std::vector<TokenId> ids(static_cast<std::size_t>(length), TokenId{70});
+      std::vector<float> logits(static_cast<std::size_t>((*model)->config().vocab_size));
+      FeedOutputs outputs;
+      outputs.last_logits = logits.data();
+      for (std::int64_t at = 0; at < length; at += (*model)->preferred_step()) {
+        const auto n = static_cast<std::size_t>(std::min(length - at, (*model)->preferred_step()));
+        ASSERT_TRUE(sequence->feed(std::span(ids).subspan(static_cast<std::size_t>(at), n), outputs));
+      }
+      const double predicted = static_cast<double>(memory.step_bytes(length, threads));
+      EXPECT_NEAR(predicted / static_cast<double>((*model)->scratch_bytes()), 1.0, 0.1)
+          << length << " tokens, " << threads << " threads, " << (*model)->scratch_bytes() << " bytes";
+    }
+  }
 }
 
 }  // namespace

@@ -69,9 +69,8 @@ TEST(Fit, FollowsTheMachine) {
   machine.info.memory_available_bytes = 512ll << 30;
   Fit large = fit(*plan, machine);
   EXPECT_TRUE(large.weights_fit);
-  EXPECT_EQ(large.sessions,
-            (machine.info.memory_available_bytes - plan->engine->weights_bytes - plan->engine->scratch_bytes) /
-                plan->engine->session_bytes(8192));
+  EXPECT_EQ(large.sessions, (machine.info.memory_available_bytes - plan->engine->weights_bytes - large.step_bytes) /
+                                plan->engine->session_bytes(8192));
 
   auto long_plan = plan_published("flash", kMillion);
   EXPECT_NEAR(fit(*long_plan, machine).decode_limit(), 4.88, 0.02);  // bound by arithmetic at a million tokens
