@@ -29,9 +29,9 @@ def split_turn(document, turn=0):
 
 
 def call(s, invented, mode="none", known_share=0.5, turn=0):
-    """one request with 1 to 8 tools declared; the wanted tool is known or invented"""
+    """one request with 1 to 5 tools declared; the wanted tool is known or invented"""
     r = s.r
-    n = r.randint(1, 8)
+    n = r.randint(1, 5)
     if invented:
         wanted = invented_tool(s)
         tools = D.declare(s, n - 1, 1.0 - known_share * r.random())

@@ -158,7 +158,7 @@ def refusal(s, tools):
 def declare(s, count=None, invented=0.6):
     """-> tools with distinct names; mostly invented ones"""
     r, tools, names = s.r, [], set()
-    for _ in range(count if count is not None else r.choice([1, 1, 2, 2, 3, 3, 4, 5, 6, 8])):
+    for _ in range(count if count is not None else r.choice([1, 2, 2, 3, 3, 4, 5])):
         kinds = [k for k in KNOWN if k not in {t.kind for t in tools}]
         t = invented_tool(s) if r.random() < invented or not kinds else known_tool(s, r.choice(kinds))
         if t.name not in names:
@@ -193,7 +193,7 @@ def pick_mode(r):
 def tool_document(s, room, count_tokens, brief=False, count=None, invented=None, mode=None):
     """as many exchanges as fit into about `room` tokens, every tool once before any is used again"""
     r = s.r
-    invented = r.choice([0.0, 0.5, 0.8, 1.0, 1.0]) if invented is None else invented
+    invented = r.choice([0.0, 0.5, 1.0]) if invented is None else invented
     tools = declare(s, count, invented)
     mode, system, declared = mode or pick_mode(r), r.choice(SYSTEM), schemas(s, tools)
     by_kind = {t.kind: t for t in tools if t.kind != "invented"}
@@ -227,7 +227,7 @@ ABOUT_TOOLS = ["What are the parameters of {}?", "Which parameters does {} take?
 def drill_document(s, room, count_tokens, brief=True, simple=0.5):
     """calls packed densely: one request after the other, without results, and questions about the schemas themselves"""
     r = s.r
-    tools = declare(s, r.choice([1, 2, 3, 4, 5, 6]), r.choice([0.5, 1.0, 1.0]))
+    tools = declare(s, r.choice([1, 2, 3, 4, 5]), r.choice([0.0, 0.5, 1.0]))
     mode, system, declared = pick_mode(r), r.choice(SYSTEM), schemas(s, tools)
     easy, queue, steps = r.random() < simple, [], []
     used = count_tokens("".join(t for t, _ in render([], mode, system, declared, brief)))

@@ -33,7 +33,7 @@ class Source:
         return self.r.choice(held if self.new_phrases else trained)
 
 
-WRAP = (["{B}.", "{B}.", "{B}.", "{B}.", "Please {b}.", "Can you {b}?", "{B}, please.", "I want you to {b}.", "Now {b}."], ["Could you {b}?", "{B} now.", "I need you to {b}."])
+WRAP = (["{B}.", "{B}.", "{B}.", "{B}.", "Please {b}.", "Can you {b}?", "{B}, please.", "I want you to {b}.", "Now {b}."], ["Now please {b}.", "Can you please {b}?", "Now I want you to {b}."])
 
 
 def wrap(s, base):
@@ -47,35 +47,25 @@ def quote(s, text):
 
 
 # ------------------------------------------------------------------ known tools
-# name: (other names, descriptions, [(role, parameter names, type, optional)])
+# name: (descriptions, [(role and parameter name, type, optional)])
 KNOWN = {
-    "read_file": (["read", "open_file", "file_read"], ["Read a text file", "Read a file and return its text", "Returns the contents of a file"], [("path", ["path", "path", "file", "file_path", "filename"], "string", False)]),
-    "write_file": (["write", "create_file", "save_file"], ["Write a text file", "Write text to a file", "Create or overwrite a file with the given text"],
-                   [("path", ["path", "path", "file", "file_path", "filename"], "string", False), ("content", ["content", "content", "text", "data"], "string", False)]),
-    "edit_file": (["edit", "replace_in_file"], ["Replace text in a file", "Edit a file: replace one text by another"],
-                  [("path", ["path", "path", "file", "file_path"], "string", False), ("old", ["old", "old_text", "old_string"], "string", False), ("new", ["new", "new_text", "new_string"], "string", False)]),
-    "list_dir": (["list_files", "ls", "list_directory"], ["List a directory", "List the files of a directory", "Returns the names of the files in a directory"],
-                 [("path", ["path", "path", "dir", "directory", "folder"], "string", False), ("recursive", ["recursive"], "boolean", True)]),
-    "run_shell": (["bash", "shell", "run_command", "exec"], ["Run a shell command", "Run a command in the shell and return its output", "Execute a shell command"],
-                  [("command", ["command", "command", "cmd"], "string", False), ("timeout", ["timeout", "timeout_s"], "integer", True)]),
-    "search": (["search_files", "grep", "find"], ["Search the files", "Search all files for a text", "Find a text in the files"],
-               [("query", ["query", "query", "pattern", "text"], "string", False), ("limit", ["limit", "limit", "max_results"], "integer", True)]),
-    "calculator": (["calculate", "calc", "evaluate"], ["Evaluate an arithmetic expression", "Calculate the value of an arithmetic expression"], [("expression", ["expression", "expression", "expr"], "string", False)]),
-    "get_time": (["clock", "current_time"], ["Return the current time", "Tells the time"], []),
+    "read_file": (["Read a text file", "Read a file and return its text"], [("path", "string", False)]),
+    "write_file": (["Write a text file", "Write text to a file"], [("path", "string", False), ("content", "string", False)]),
+    "edit_file": (["Replace text in a file", "Edit a file: replace one text by another"], [("path", "string", False), ("old", "string", False), ("new", "string", False)]),
+    "list_dir": (["List a directory", "List the files of a directory"], [("path", "string", False)]),
+    "run_shell": (["Run a shell command", "Run a command in the shell and return its output"], [("command", "string", False)]),
+    "search": (["Search the files", "Search all files for a text"], [("query", "string", False), ("limit", "integer", True)]),
+    "calculator": (["Evaluate an arithmetic expression", "Calculate the value of an arithmetic expression"], [("expression", "string", False)]),
+    "get_time": (["Return the current time", "Tells the time"], []),
 }
 
 
 def known_tool(s, kind):
-    others, descriptions, spec = KNOWN[kind]
-    r, params, roles = s.r, [], {}
-    for role, names, typ, optional in spec:
-        if optional and r.random() < 0.5:
-            continue
-        roles[role] = names[0] if r.random() < 0.6 else r.choice(names)
-        d = r.choice(["", "", f"The {role}", f"{role.capitalize()} to use", f"the {roles[role].replace('_', ' ')}"])
-        params.append((roles[role], typ, d, not optional))
-    name = kind if r.random() < 0.8 else r.choice(others)
-    return Tool(name, r.choice(descriptions), params, kind, roles=roles)
+    descriptions, spec = KNOWN[kind]
+    r = s.r
+    style = r.random() < 0.3                                  # parameters with a description, or without
+    params = [(role, typ, f"The {role}" if style else "", not optional) for role, typ, optional in spec]
+    return Tool(kind, r.choice(descriptions), params, kind, roles={role: role for role, _, _ in spec})
 
 
 def command(s):
@@ -101,54 +91,49 @@ def known_request(s, tool):
     role = {}
     if kind == "read_file":
         p, res = w.path(), result_text(s, r.choice([1, 1, 1, 2]))
-        text = wrap(s, s.pick(["read {}", "read {}", "open {}", "show me the file {}", "print the contents of {}", "read the file {}"], ["show me {}", "print the file {}", "open the file {}"]).format(p))
+        text = wrap(s, s.pick(["read {}", "read {}", "open {}", "show me the file {}", "print the contents of {}", "read the file {}"], ["open the file {}", "show me the contents of {}", "read the contents of {}"]).format(p))
         if not s.new_phrases and r.random() < 0.15:
             text = f"What does {p} say?"
         role, final = {"path": p}, f"{p} says: {res}"
     elif kind == "write_file":
         p, t = w.path(), w.text(1, 6) if r.random() < 0.8 else w.sentence()
-        text = wrap(s, s.pick(["write {t} to {p}", "write {t} to {p}", "create {p} with the text {t}", "save {t} in {p}", "put {t} into {p}", "write the text {t} to the file {p}"], ["write the text {t} to {p}", "save {t} to {p}", "create the file {p} with {t}"]).format(p=p, t=quote(s, t)))
+        text = wrap(s, s.pick(["write {t} to {p}", "write {t} to {p}", "create {p} with the text {t}", "save {t} in {p}", "write the text {t} to the file {p}"], ["write the text {t} to {p}", "save the text {t} in {p}", "create the file {p} with the text {t}"]).format(p=p, t=quote(s, t)))
         role, res, final = {"path": p, "content": t}, "ok", f"I wrote {p}."
     elif kind == "edit_file":
         p, a, b = w.path(), w.text(1, 3), w.text(1, 3)
-        text = wrap(s, s.pick(["replace {a} with {b} in {p}", "change {a} to {b} in {p}", "replace {a} by {b} in the file {p}"], ["replace {a} with {b} in the file {p}", "change {a} into {b} in {p}"]).format(p=p, a=quote(s, a), b=quote(s, b)))
+        text = wrap(s, s.pick(["replace {a} with {b} in {p}", "change {a} to {b} in {p}", "replace {a} by {b} in the file {p}"], ["replace {a} with {b} in the file {p}", "change {a} to {b} in the file {p}"]).format(p=p, a=quote(s, a), b=quote(s, b)))
         role, res, final = {"path": p, "old": a, "new": b}, "ok", f"I changed {p}."
     elif kind == "list_dir":
         d, fs = w.folder(), [w.name() + "." + r.choice(["txt", "md", "py", "json", "log", "csv"]) for _ in range(r.randint(1, 4))]
-        base = s.pick(["list {}", "list the directory {}", "show the files in {}", "show the directory {}", "list the files of {}"], ["list the files in {}", "show me the directory {}"]).format(d)
+        base = s.pick(["list {}", "list the directory {}", "show the files in {}", "show the directory {}", "list the files of {}"], ["list the files in {}", "show the files of {}"]).format(d)
         role = {"path": d}
-        if "recursive" in tool.roles and r.random() < 0.5:
-            base, role["recursive"] = base + " recursively", True
         text, res = wrap(s, base), "\n".join(fs)
         final = f"{d} has {len(fs)} file{'s' if len(fs) > 1 else ''}: " + ", ".join(fs)
     elif kind == "run_shell":
         c, res = command(s), result_text(s)
-        base = s.pick(["run `{}`", "execute `{}`", "run the command `{}`", "use the shell: `{}`"], ["execute the command `{}`", "run `{}` in the shell"]).format(c)
+        base = s.pick(["run `{}`", "execute `{}`", "run the command `{}`", "use the shell: `{}`"], ["execute the command `{}`", "use the shell to run `{}`"]).format(c)
         role = {"command": c}
-        if "timeout" in tool.roles and r.random() < 0.5:
-            k = r.randint(1, 600)
-            base, role["timeout"] = base + s.pick([f" with a timeout of {k} seconds", f", timeout {k}"], [f" with timeout {k}"]), k
         text, final = wrap(s, base), f"Output: {res}"
     elif kind == "search":
         q, k, res = w.text(1, 3), r.randint(1, 50), w.path()
         role = {"query": q}
-        q2 = quote(s, q) if r.random() < 0.5 else q
-        if "limit" in tool.roles and r.random() < 0.7:
+        q2 = quote(s, q)
+        if r.random() < 0.5:
             role["limit"] = k
-            base = s.pick(["search for {q}, at most {k} results", "find {q} in the files, {k} results", "search the files for {q} with limit {k}"], ["search for {q}, {k} results", "search for {q} with limit {k}"])
+            base = s.pick(["search for {q}, at most {k} results", "find {q} in the files, {k} results", "search the files for {q} with limit {k}"], ["search the files for {q}, at most {k} results", "search for {q} with limit {k}"])
         else:
-            base = s.pick(["search for {q}", "find {q} in the files", "search the files for {q}"], ["search {q} in the files", "find {q}"])
+            base = s.pick(["search for {q}", "find {q} in the files", "search the files for {q}"], ["search for {q} in the files", "find {q}"])
         text, final = wrap(s, base.format(q=q2, k=k)), f"Found in {res}."
     elif kind == "calculator":
         e, res = expression(s)
         if r.random() < 0.5:
-            text = s.pick(["What is {}?", "How much is {}?", "What is the value of {}?"], ["What is the result of {}?", "And how much is {}?"]).format(e)
+            text = s.pick(["What is {}?", "How much is {}?", "What is the value of {}?"], ["How much is the value of {}?", "Now what is {}?"]).format(e)
         else:
-            text = wrap(s, s.pick(["calculate {}", "compute {}", "work out {}", "evaluate {}"], ["calculate the value of {}", "compute the result of {}"]).format(e))
+            text = wrap(s, s.pick(["calculate {}", "compute {}", "work out {}", "evaluate {}"], ["calculate the value of {}", "compute the value of {}"]).format(e))
         role, final = {"expression": e}, f"{e} = {res}"
     else:
         res = f"{r.randint(0, 23):02d}:{r.randint(0, 59):02d}"
-        text = s.pick(["What time is it?", "Tell me the time.", "What is the time now?", "Please check the time.", "What does the clock say?", "Give me the current time."], ["Do you know the time?", "How late is it? Check the time."])
+        text = s.pick(["What time is it?", "Tell me the time.", "What is the time now?", "Please check the time.", "What does the clock say?", "Give me the current time."], ["Tell me what time it is.", "Please tell me the time now."])
         final = f"It is {res}."
     args = [(p, role[o]) for o, p in tool.roles.items() if o in role]
     return text, args, res, final
@@ -157,11 +142,9 @@ def known_request(s, tool):
 # ------------------------------------------------------------------ invented tools
 def join_name(r, parts):
     x = r.random()
-    if x < 0.75:
+    if x < 0.88:
         return "_".join(parts)
-    if x < 0.95:
-        return parts[0] + "".join(p.capitalize() for p in parts[1:])
-    return "-".join(parts)
+    return parts[0] + "".join(p.capitalize() for p in parts[1:])
 
 
 def invented_tool(s, avoid=()):
@@ -176,7 +159,7 @@ def invented_tool(s, avoid=()):
     description = r.choice([f"{V} the {noun}", f"{V} a {noun}", f"{V} the {noun} with the given values", f"{V} a {noun} and return the result", f"Tool to {verb} a {noun}",
                             f"{V} one {noun} of the {w.noun()}", f"Lets you {verb} the {noun}", f"{V} any {w.adjective()} {noun}", f"Use it to {verb} a {noun}"])
     params, seen = [], set()
-    for i in range(r.choice([1, 1, 2, 2, 2, 3, 3, 4]) if r.random() < 0.96 else 0):
+    for i in range(r.choice([1, 1, 1, 2, 2, 2, 3]) if r.random() < 0.96 else 0):
         base = [w.noun() if r.random() < 0.65 else w.invented()]
         x = r.random()
         base = base if x < 0.55 else [w.adjective()] + base if x < 0.75 else base + [r.choice(["id", "name", "count", "path", "date", "type", "level"])] if x < 0.9 else base + [w.noun()]
@@ -185,7 +168,7 @@ def invented_tool(s, avoid=()):
             continue
         seen.add(p.lower())
         typ = r.choices(["string", "integer", "boolean", "number"], [60, 18, 10, 12])[0]
-        d = "" if r.random() < 0.5 else r.choice([f"The {' '.join(base)}", f"{base[-1].capitalize()} of the {noun}", f"{w.adjective().capitalize()} {w.noun()}", f"A {typ} value"])
+        d = "" if r.random() < 0.75 else r.choice([f"The {' '.join(base)}", f"{base[-1].capitalize()} of the {noun}", f"{w.adjective().capitalize()} {w.noun()}", f"A {typ} value"])
         params.append((p, typ, d, i == 0 or r.random() < 0.92))
     return Tool(name, description, params, "invented", verb, noun)
 
@@ -213,17 +196,12 @@ def argument(s, typ):
     return v, v, " " in v
 
 
-def plain(p):
-    """dueDate, due_date, due-date -> due date"""
-    return "".join(" " + c.lower() if c.isupper() else c for c in p.replace("_", " ").replace("-", " ")).strip()
-
-
-PAIR = (["{p} {v}", "{p} {v}", "{p} = {v}", "{p}: {v}", "{p} set to {v}", "{p} as {v}", "the {p} {v}", "{p} is {v}", "{p} equal to {v}"], ["{p} := {v}", "{p} -> {v}"])
-JOIN = ([" and ", ", ", ", and "], ["; "])
-NAMED = (["use {t} with {a}", "call {t} with {a}", "run {t} with {a}", "use the {t} tool with {a}", "use {t}: {a}", "call the tool {t} with {a}", "invoke {t} with {a}"], ["apply {t} with {a}", "execute {t} with {a}", "run the {t} tool with {a}"])
-NAMED_FREE = (["{t}: {a}", "I want {t} with {a}.", "Tool: {t}. Arguments: {a}."], ["I need {t} with {a}.", "Tool {t}: {a}"])
-DESCRIBED = (["{v} the {n} with {a}", "{v} a {n} with {a}", "{v} the {n}: {a}"], ["{v} one {n} with {a}", "{v} this {n}: {a}"])
-BARE = (["use {t}", "call {t}", "run {t}", "run the tool {t}"], ["invoke {t}", "execute {t}"])
+PAIR = (["{p} {v}", "{p} {v}", "{p} = {v}", "{p}: {v}", "{p} is {v}"], ["{p} {v}", "the {p} {v}", "the {p} is {v}"])
+JOIN = ([" and ", ", "], [", and "])
+NAMED = (["use {t} with {a}", "call {t} with {a}", "run {t} with {a}", "use the {t} tool with {a}", "use {t}: {a}", "call the tool {t} with {a}"], ["run the {t} tool with {a}", "use the tool {t} with {a}", "call {t}: {a}"])
+NAMED_FREE = (["{t}: {a}", "I want {t} with {a}.", "Tool: {t}. Arguments: {a}."], ["I want the {t} tool with {a}.", "Tool {t}: {a}"])
+DESCRIBED = (["{v} the {n} with {a}", "{v} a {n} with {a}", "{v} the {n}: {a}"], ["{v} a {n}: {a}"])
+BARE = (["use {t}", "call {t}", "run {t}", "run the tool {t}"], ["use the tool {t}", "call the tool {t}"])
 SIMPLE_PAIR, SIMPLE_NAMED = ["{p} {v}", "{p} = {v}", "{p}: {v}"], ["Use {t} with {a}.", "Call {t} with {a}.", "{t}: {a}"]
 
 
@@ -241,21 +219,20 @@ def simple_request(s, tool):
 def invented_request(s, tool, rivals=()):
     """rivals: other tools of the document, to know when verb and noun identify this one"""
     w, r = s.words, s.r
-    given = [(p, typ) for p, typ, _, need in tool.parameters if need or r.random() < 0.6]
+    given = [(p, typ) for p, typ, _, need in tool.parameters if need or r.random() < 0.8]
     args, parts = [], []
     for p, typ in given:
         v, spelled, quoted = argument(s, typ)
         args.append((p, v))
-        label = p if r.random() < 0.95 else plain(p)
-        parts.append(s.pick(*PAIR).format(p=label, v=quote(s, spelled) if quoted and r.random() < 0.85 or (typ == "string" and r.random() < 0.2) else spelled))
-    if r.random() < 0.03:
-        r.shuffle(parts)
+        parts.append((p, quote(s, spelled) if quoted else spelled))
+    pair = s.pick(*PAIR)                                      # one form per request, as people write
+    parts = [pair.format(p=p, v=v) for p, v in parts]
     sep = s.pick(*JOIN)
     a = (", ".join(parts[:-1]) + sep + parts[-1]) if len(parts) > 1 else "".join(parts)
     clear = all((o.verb, o.noun) != (tool.verb, tool.noun) for o in rivals)
     if not parts:
         text = wrap(s, s.pick(*BARE).format(t=tool.name) if not clear or r.random() < 0.6 else f"{tool.verb} the {tool.noun}")
-    elif clear and r.random() < 0.15:
+    elif clear and not s.new_phrases and r.random() < 0.06:
         if len(parts) == 1 and given[0][1] == "string" and r.random() < 0.35:
             v = args[0][1]
             text = wrap(s, s.pick(["{v} the {n} {a}", "{v} {n} {a}"], ["{v} our {n} {a}"]).format(v=tool.verb, n=tool.noun, a=quote(s, v) if " " in v else v))
@@ -264,7 +241,7 @@ def invented_request(s, tool, rivals=()):
     elif r.random() < 0.75:
         text = wrap(s, s.pick(*NAMED).format(t=tool.name, a=a))
     else:
-        text = s.pick(*NAMED_FREE).format(t=tool.name, a=a[0].upper() + a[1:] if r.random() < 0.3 else a)
+        text = s.pick(*NAMED_FREE).format(t=tool.name, a=a)
     x = r.random()
     if x < 0.3:
         res, final = "ok", "Done."

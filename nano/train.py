@@ -29,6 +29,7 @@ from muon import Muon
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 CONTEXT_WEIGHT = 0.02                        # loss weight of text the assistant did not write
+HARD = 2.0                                   # extra weight of an answer's token the model would not have said: first tokens of values, mostly
 CONTEXT = mp.get_context("fork")
 
 
@@ -96,7 +97,8 @@ def loss_of(model, batch, kinds, stage, step, r):
     aux = dict(topk=stage.get("topk", False), round=stage.get("round", False), kl=kl, w=(k1 > 0).float() + 0.02, loss=[], stats=[] if kl else None)
     pos = skipped_positions(T, r) if r.random() < stage.get("skip", 0) else None
     out = model(x, aux, pos=pos, mtp=mtp)
-    each, flat = F.cross_entropy(out[0] if mtp else out, y, reduction="none"), w.reshape(-1)
+    each = F.cross_entropy(out[0] if mtp else out, y, reduction="none")
+    flat = (w * (1 + HARD * (1 - torch.exp(-each.detach().view_as(w))) * (k1 > 0))).reshape(-1)
     loss = (each * flat).sum() / flat.sum()
     if mtp:
         w2 = flat * (torch.arange(T) < T - 1).float().repeat(x.shape[0])
