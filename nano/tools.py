@@ -196,8 +196,8 @@ def argument(s, typ):
     return v, v, " " in v
 
 
-PAIR = (["{p} {v}", "{p} {v}", "{p} = {v}", "{p}: {v}", "{p} is {v}"], ["{p} {v}", "the {p} {v}", "the {p} is {v}"])
-JOIN = ([" and ", ", "], [", and "])
+PAIR = ["{p} {v}", "{p} {v}", "{p} = {v}", "{p}: {v}", "{p} is {v}"]   # the same on both sides: here the names are what is new
+JOIN = [" and ", ", ", ", and "]
 NAMED = (["use {t} with {a}", "call {t} with {a}", "run {t} with {a}", "use the {t} tool with {a}", "use {t}: {a}", "call the tool {t} with {a}"], ["run the {t} tool with {a}", "use the tool {t} with {a}", "call {t}: {a}"])
 NAMED_FREE = (["{t}: {a}", "I want {t} with {a}.", "Tool: {t}. Arguments: {a}."], ["I want the {t} tool with {a}.", "Tool {t}: {a}"])
 DESCRIBED = (["{v} the {n} with {a}", "{v} a {n} with {a}", "{v} the {n}: {a}"], ["{v} a {n}: {a}"])
@@ -225,9 +225,9 @@ def invented_request(s, tool, rivals=()):
         v, spelled, quoted = argument(s, typ)
         args.append((p, v))
         parts.append((p, quote(s, spelled) if quoted else spelled))
-    pair = s.pick(*PAIR)                                      # one form per request, as people write
+    pair = r.choice(PAIR)                                     # one form per request, as people write
     parts = [pair.format(p=p, v=v) for p, v in parts]
-    sep = s.pick(*JOIN)
+    sep = r.choice(JOIN)
     a = (", ".join(parts[:-1]) + sep + parts[-1]) if len(parts) > 1 else "".join(parts)
     clear = all((o.verb, o.noun) != (tool.verb, tool.noun) for o in rivals)
     if not parts:
