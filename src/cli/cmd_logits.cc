@@ -127,6 +127,9 @@ Status check_usage(const LogitsOptions& options) {
     if (chunk < 1 || chunk > kMostPiece)
       return fail(ErrorCode::kUsage, "--chunks has a piece of {} tokens, pieces are 1 to {} tokens", chunk, kMostPiece);
   // Said now rather than after the work.
+  std::error_code unknown;
+  if (std::filesystem::exists(options.out, unknown) && !std::filesystem::is_regular_file(options.out, unknown))
+    return fail(ErrorCode::kUsage, "{}: is a folder, device or pipe; give --out the name of a file", options.out);
   const std::filesystem::path folder = std::filesystem::path(options.out).parent_path();
   std::error_code ignored;
   if (!folder.empty() && !std::filesystem::is_directory(folder, ignored))

@@ -2,6 +2,7 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <filesystem>
@@ -153,6 +154,23 @@ TEST(Safetensors, WritesWhatItReads) {
   // The map survives the file's removal.
   std::filesystem::remove(path);
   EXPECT_EQ(std::memcmp(file->data(*file->find("second")).data(), values, sizeof(values)), 0);
+}
+
+TEST(Safetensors, WritesOverFilesOnlyAndThroughLinks) {
+  TemporaryFolder folder;
+  SafetensorsWriter writer;
+  ASSERT_TRUE(writer.add_copy("a", DType::kU8, {3}, std::as_bytes(std::span("abc", 3))));
+  const std::string pipe = folder.file("pipe"), link = folder.file("link"), real = folder.file("real");
+  ASSERT_EQ(::mkfifo(pipe.c_str(), 0600), 0);
+  const Status refused = writer.write(pipe);
+  ASSERT_FALSE(refused);
+  EXPECT_NE(refused.error().what.find("is not a regular file"), std::string::npos) << refused.error().what;
+  EXPECT_TRUE(std::filesystem::is_fifo(pipe));
+  std::ofstream(real) << "old";
+  std::filesystem::create_symlink(real, link);
+  ASSERT_TRUE(writer.write(link));
+  EXPECT_TRUE(std::filesystem::is_symlink(link));
+  EXPECT_TRUE(SafetensorsFile::open(real));
 }
 
 TEST(Safetensors, HeaderOnly) {
