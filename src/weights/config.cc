@@ -11,6 +11,8 @@
 #include <optional>
 #include <string_view>
 
+#include "files/display_name.h"
+
 namespace hadal {
 namespace {
 
@@ -144,7 +146,7 @@ class Reader {
     for (auto field : object_) keys.push_back(field.key);
     std::sort(keys.begin(), keys.end());
     auto twice = std::adjacent_find(keys.begin(), keys.end());
-    if (twice != keys.end()) complain(ErrorCode::kBadInput, "key '{}' appears twice", twice->substr(0, 80));
+    if (twice != keys.end()) complain(ErrorCode::kBadInput, "key '{}' appears twice", display_name(*twice));
   }
 
  private:
@@ -167,10 +169,10 @@ void refuse_other_models(Reader& r) {
                "this is DeepSeek-V4.1 (model_type deepseek_v41), a different architecture; hadal runs DeepSeek-V4");
   else if (type != "deepseek_v4")
     r.complain(ErrorCode::kUnsupported,
-               "model_type '{}' is not supported; hadal runs DeepSeek-V4 (model_type deepseek_v4)", type.substr(0, 60));
+               "model_type '{}' is not supported; hadal runs DeepSeek-V4 (model_type deepseek_v4)", display_name(type));
   if (auto key = r.first_key_with("vision_"))
     r.complain(ErrorCode::kUnsupported, "this is a vision model (key '{}'); hadal runs the text models of DeepSeek-V4",
-               key->substr(0, 60));
+               display_name(*key));
   for (std::string_view key : {"text_config", "engram", "kv_source_layer_ids", "index_source_layer_ids"})
     if (r.has(key))
       r.complain(ErrorCode::kUnsupported,
