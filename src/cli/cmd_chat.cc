@@ -146,7 +146,8 @@ int for_each_line(LineWork work) {
     fmt::print("{}\n", *out);
     std::fflush(stdout);  // a program at the other end of a pipe may wait for this line
   }
-  return 0;
+  const Status ended = input_ended();
+  return ended ? 0 : report(ended.error());
 }
 
 }  // namespace

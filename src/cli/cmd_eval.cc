@@ -1,6 +1,7 @@
 // hadal eval: scores with the cases they come from.
 #include <fmt/core.h>
 
+#include <algorithm>
 #include <map>
 #include <nlohmann/json.hpp>
 
@@ -25,6 +26,10 @@ Status eval_cases(const EvalOptions& options) {
   engine_options.model.threads = options.threads;
   Engine engine = HADAL_TRY(Engine::open(checkpoint, engine_options));
 
+  if (!options.kind.empty() &&
+      std::none_of(cases.begin(), cases.end(), [&](const EvalCase& c) { return c.kind == options.kind; }))
+    return fail(ErrorCode::kUsage, "{}: no case is of kind '{}'", options.file, options.kind);
+
   std::map<std::string, Score> scores;
   nlohmann::ordered_json failures = nlohmann::ordered_json::array();
   Progress progress("cases", "cases", static_cast<std::int64_t>(cases.size()));
@@ -40,7 +45,7 @@ Status eval_cases(const EvalOptions& options) {
     score.right += outcome.exact;
     if (!outcome.exact && options.failures) {
       failures.push_back({{"id", c.id}, {"expected", c.expected}, {"answer", outcome.answer}});
-      if (!options.json) fmt::print(stderr, "{}\n  expected {}\n  answer   {}\n", c.id, c.expected, outcome.answer);
+      if (!options.json) note("{}\n  expected {}\n  answer   {}\n", c.id, c.expected, outcome.answer);
     }
     progress.update(done);
   }

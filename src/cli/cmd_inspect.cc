@@ -13,6 +13,7 @@
 #include "cli/options.h"
 #include "cli/report.h"
 #include "machine/thread_pool.h"
+#include "sessions/engine.h"
 #include "weights/checkpoint.h"
 
 namespace hadal::cli {
@@ -187,14 +188,28 @@ Json config_json(const ModelConfig& c) {
           {"layers", layers}};
 }
 
-Json document(const Checkpoint& checkpoint, const Totals& totals, const InspectOptions& options) {
+// Without one a checkpoint computes logits of ids, and no text.
+bool has_tokenizer(const Checkpoint& checkpoint) { return checkpoint.files().contains("tokenizer.json"); }
+
+// What keeps a checkpoint from being run: its tensors first, then the files beside them.
+std::vector<Error> all_problems(const Checkpoint& checkpoint) {
+  std::vector<Error> problems = checkpoint.problems();
+  if (has_tokenizer(checkpoint))
+    if (auto tokenizer = read_tokenizer(checkpoint); !tokenizer) problems.push_back(tokenizer.error());
+  if (auto generation = read_generation_config(checkpoint); !generation) problems.push_back(generation.error());
+  return problems;
+}
+
+Json document(const Checkpoint& checkpoint, const Totals& totals, const std::vector<Error>& found,
+              const InspectOptions& options) {
   Json out = {
       {"directory", checkpoint.directory()},
-      {"runs", checkpoint.problems().empty()},
+      {"runs", found.empty()},
       {"fingerprint", checkpoint.headers_only() ? Json() : Json(fmt::format("{:016x}", checkpoint.fingerprint()))},
       {"parameters", totals.parameters},
       {"mtp_parameters", totals.mtp_parameters},
       {"config", config_json(checkpoint.config())}};
+  out["tokenizer"] = has_tokenizer(checkpoint);
   out["mtp"] = checkpoint.has_mtp();
   out["dspark"] = {{"present", checkpoint.config().has_dspark},
                    {"blocks", checkpoint.config().dspark_blocks},
@@ -207,7 +222,7 @@ Json document(const Checkpoint& checkpoint, const Totals& totals, const InspectO
     classes.push_back({{"class", class_name(group)}, {"tensors", sum.tensors}, {"bytes", sum.bytes}});
   for (const auto& [name, sum] : totals.by_dtype)
     dtypes.push_back({{"dtype", name}, {"tensors", sum.tensors}, {"bytes", sum.bytes}});
-  for (const Error& e : checkpoint.problems()) problems.push_back(e.what);
+  for (const Error& e : found) problems.push_back(e.what);
   for (const auto& s : checkpoint.shards())
     shards.push_back({{"file", s.file},
                       {"bytes", s.file_bytes},
@@ -305,6 +320,7 @@ int run_inspect(const InspectOptions& options) {
   if (!opened) return report(opened.error());
   const Checkpoint& checkpoint = **opened;
   const Totals totals = add_up(checkpoint);
+  const std::vector<Error> problems = all_problems(checkpoint);
 
   std::string digest;
   if (options.verify && checkpoint.problems().empty()) {
@@ -313,24 +329,23 @@ int run_inspect(const InspectOptions& options) {
     digest = fmt::format("{:016x}", *verified);
   }
   if (options.json) {
-    Json out = document(checkpoint, totals, options);
+    Json out = document(checkpoint, totals, problems, options);
     if (!digest.empty()) out["verified"] = {{"digest", digest}};
     fmt::print("{}\n", out.dump(2, ' ', false, Json::error_handler_t::replace));
   } else {
     print_model(checkpoint, totals);
     print_tensors(checkpoint, totals, options);
     if (!digest.empty()) fmt::print("  verified      every value read; content {}\n", digest);
-    if (checkpoint.problems().empty())
-      fmt::print("  table check   complete: all {} tensors there, of the right shape and type; hadal runs this\n",
-                 totals.expected);
+    if (problems.empty())
+      fmt::print("  table check   complete: all {} tensors there, of the right shape and type; hadal runs this{}\n",
+                 totals.expected,
+                 has_tokenizer(checkpoint) ? "" : " by token ids only, text needs the tokenizer.json of the release");
   }
-  const auto& problems = checkpoint.problems();
   if (problems.empty()) return 0;
   constexpr std::size_t kShown = 20;  // enough to see the pattern; --json has them all
   if (!options.json) {
     std::fflush(stdout);
-    for (std::size_t i = 0; i < std::min(kShown, problems.size()); ++i)
-      fmt::print(stderr, "  problem: {}\n", problems[i].what);
+    for (std::size_t i = 0; i < std::min(kShown, problems.size()); ++i) note("  problem: {}\n", problems[i].what);
   }
   return report({problems.front().code,
                  fmt::format("{}: hadal cannot run this checkpoint: {} problem{}{}", checkpoint.directory(),

@@ -15,8 +15,10 @@
 #include "cli/options.h"
 #include "cli/report.h"
 #include "machine/probe.h"
+#include "plan/engine_memory.h"
 #include "sessions/engine.h"
 #include "sessions/generate.h"
+#include "weights/arena.h"
 
 namespace hadal::cli {
 namespace {
@@ -32,7 +34,7 @@ class TurnPrinter {
     if (silent_) return;
     for (const chat::Event& e : events) {
       if (e.kind == chat::Event::Kind::kReasoning) {
-        fmt::print(stderr, "{}{}{}", dim_ ? "\033[2m" : "", e.text, dim_ ? "\033[0m" : "");
+        note("{}{}{}", dim_ ? "\033[2m" : "", e.text, dim_ ? "\033[0m" : "");
         reasoning_open_ = true;
       } else if (e.kind == chat::Event::Kind::kContent) {
         end_reasoning();
@@ -87,7 +89,24 @@ class Runner {
     sampling_.seed = options_.seed
                          ? *options_.seed
                          : static_cast<std::uint64_t>(std::chrono::system_clock::now().time_since_epoch().count());
-    return check_sampling(sampling_);
+    HADAL_CHECK_OK(check_sampling(sampling_));
+    if (options_.context > timeline_->config().max_position_embeddings)
+      return fail(ErrorCode::kUsage, "--context {} is more than the {} tokens that this model was made for",
+                  options_.context, timeline_->config().max_position_embeddings);
+    return check_memory(options_.context, "lower --context");
+  }
+
+  // A session of `tokens` tokens against the memory that is free; pages would be asked for one by one until the system
+  // ends the process.
+  Status check_memory(std::int64_t tokens, std::string_view remedy) const {
+    if (!engine_.model) return {};
+    const Checkpoint& c = *engine_.checkpoint;
+    const auto memory = engine_memory(c.config(), c.table(), c.has_mtp(), stored_dtypes(c));
+    const std::int64_t more = memory.session_bytes(tokens) - timeline_->memory_bytes();
+    const std::int64_t available = available_memory_bytes();
+    if (available < 0 || more <= available) return {};
+    return fail(ErrorCode::kUsage, "a context of {} tokens takes {:.1f} GB, {:.1f} GB are free; {}", tokens,
+                static_cast<double>(more) * 1e-9, static_cast<double>(available) * 1e-9, remedy);
   }
 
   // Brings the timeline to `prompt` (keeping what it shares with the past) and generates.
@@ -96,6 +115,7 @@ class Runner {
     if (static_cast<std::int64_t>(prompt.size()) > limit)
       return fail(ErrorCode::kUsage, "the prompt has {} tokens, the context is {}; shorten it or raise --context",
                   prompt.size(), limit);
+    HADAL_CHECK_OK(check_memory(static_cast<std::int64_t>(prompt.size()), "shorten the prompt"));
     std::span<const TokenId> past = timeline_->tokens();
     std::size_t shared = 0;
     while (shared < past.size() && shared + 1 < prompt.size() && past[shared] == prompt[shared]) ++shared;
@@ -163,8 +183,8 @@ class Runner {
       line += fmt::format(" = {:.2f} GB/s of weights, {:.0f}% of the {:.1f} GB/s this machine reads", rate / 1e9,
                           100 * rate / limit, limit / 1e9);
     }
-    fmt::print(stderr, "{}; context {} tokens, {:.1f} MiB of cache]\n", line, timeline_->length(),
-               static_cast<double>(timeline_->memory_bytes()) / (1 << 20));
+    note("{}; context {} tokens, {:.1f} MiB of cache]\n", line, timeline_->length(),
+         static_cast<double>(timeline_->memory_bytes()) / (1 << 20));
   }
 
   double bandwidth() {
@@ -275,7 +295,7 @@ class Lines {
 
 Status chat_loop(Runner& runner, Conversation& conversation) {
   Lines lines;
-  if (lines.terminal()) fmt::print(stderr, "Type a message; /new forgets the conversation, Ctrl-D leaves.\n");
+  if (lines.terminal()) note("Type a message; /new forgets the conversation, Ctrl-D leaves.\n");
   std::string line;
   while (lines.next(line)) {
     if (line.empty()) continue;
@@ -283,12 +303,17 @@ Status chat_loop(Runner& runner, Conversation& conversation) {
       conversation.clear();
       continue;
     }
+    if (Status text = check_text(line, "the message"); !text) {
+      if (!lines.terminal()) return text;
+      note("{}\n", text.error().what);
+      continue;
+    }
     conversation.add_user(line);
     std::vector<TokenId> prompt = HADAL_TRY(conversation.tokens(*runner.engine().tokenizer));
     clear_interrupt();
     auto turn = runner.answer(prompt, conversation.reading(), false);
     if (!turn && turn.error().code == ErrorCode::kCancelled) {
-      fmt::print(stderr, "{}\n", turn.error().what);
+      note("{}\n", turn.error().what);
       conversation.forget_last();
       continue;
     }
@@ -296,12 +321,19 @@ Status chat_loop(Runner& runner, Conversation& conversation) {
     conversation.add_assistant(turn->parsed.message());
     runner.print_statistics(turn->generated);
   }
-  return {};
+  return lines.terminal() ? Status{} : input_ended();
 }
 
 Status run(const RunOptions& options) {
   if (options.raw && !options.prompt) return fail(ErrorCode::kUsage, "--raw needs a prompt; give one with -p");
   if (options.json && !options.prompt) return fail(ErrorCode::kUsage, "--json needs a prompt; give one with -p");
+  if (options.raw &&
+      (!options.system.empty() || !options.tools_file.empty() || !options.format.empty() || options.think != "none"))
+    return fail(
+        ErrorCode::kUsage,
+        "--raw uses no chat template, where --system, --tools, --think and --format would act; leave out one or "
+        "the other");
+  if (options.prompt) HADAL_CHECK_OK(check_text(*options.prompt, "--prompt"));
   auto checkpoint = HADAL_TRY(Checkpoint::open(model_files(options.model)));
   Conversation conversation = HADAL_TRY(Conversation::make(options, checkpoint->chat_generation()));
   EngineOptions engine_options;
@@ -317,10 +349,6 @@ Status run(const RunOptions& options) {
 
 int run_run(const RunOptions& options) {
   Status status = run(options);
-  if (!status && status.error().code == ErrorCode::kCancelled) {
-    fmt::print(stderr, "hadal: {}\n", status.error().what);
-    return 130;  // the shell's convention for Ctrl-C
-  }
   return status ? 0 : report(status.error());
 }
 

@@ -106,8 +106,7 @@ Status tokenize(const TokenizeOptions& options) {
     // Whoever feeds lines one at a time waits for each answer.
     if (std::fflush(stdout) != 0) return fail(ErrorCode::kIo, "writing to standard output failed; is the reader gone?");
   }
-  if (interrupted()) return fail(ErrorCode::kCancelled, "interrupted after {} lines", line);
-  return {};
+  return input_ended();
 }
 
 }  // namespace

@@ -2,19 +2,26 @@
 
 #include <simdjson.h>
 
-#include <fstream>
-#include <sstream>
-
+#include "chat/python_json.h"
 #include "chat/tokenize.h"
+#include "chat/utf8.h"
+#include "files/mapped_file.h"
 
 namespace hadal::cli {
 namespace {
 
+constexpr std::size_t kMostFileBytes = std::size_t{64} << 20;  // a million tokens of prose take 4 MB
+
 Result<std::string> read_file(const std::string& path) {
-  std::ifstream in(path, std::ios::binary);
-  std::ostringstream text;
-  if (!in || !(text << in.rdbuf())) return fail(ErrorCode::kNotFound, "cannot read {}", path);
-  return std::move(text).str();
+  const MappedFile file = HADAL_TRY(MappedFile::open(path));
+  if (file.size() == 0)
+    return fail(ErrorCode::kBadInput, "{}: is empty; leave the option out or name another file", path);
+  if (file.size() > kMostFileBytes)
+    return fail(ErrorCode::kBadInput, "{}: {} bytes are more than the {} read at most; name a part of it", path,
+                file.size(), kMostFileBytes);
+  std::string text(reinterpret_cast<const char*>(file.bytes().data()), file.size());
+  HADAL_CHECK_OK(check_text(text, path));
+  return text;
 }
 
 // A JSON list of tools, each {"type": "function", "function": {...}} or the function object itself. The function's own
@@ -42,15 +49,29 @@ Result<std::vector<chat::ToolSchema>> read_tools(const std::string& path) {
       }
       tools.push_back({std::string(raw)});
     }
+    // Asking for the place in the text fails exactly when all of it was read.
+    if (document.current_location().error() != simdjson::OUT_OF_BOUNDS) return simdjson::TRAILING_CONTENT;
     return simdjson::SUCCESS;
   };
   if (auto e = walk())
     return fail(ErrorCode::kBadInput, "{} is not a JSON list of tool objects ({})", path, simdjson::error_message(e));
   if (tools.empty()) return fail(ErrorCode::kBadInput, "{} declares no tool", path);
+  for (std::size_t i = 0; i < tools.size(); ++i) {
+    const auto function = chat::parse_json(tools[i].function_json);
+    const chat::JsonValue* name = function ? function->find("name") : nullptr;
+    if (!name || !name->is(chat::JsonValue::Kind::kString) || name->text.empty())
+      return fail(ErrorCode::kBadInput, "{}: tool {} has no \"name\", a string; the model could not call it", path,
+                  i + 1);
+  }
   return tools;
 }
 
 }  // namespace
+
+Status check_text(std::string_view text, std::string_view name) {
+  if (chat::is_utf8(text)) return {};
+  return fail(ErrorCode::kBadInput, "{}: not valid UTF-8; convert it, for example with iconv", name);
+}
 
 Result<Conversation> Conversation::make(const RunOptions& options, ChatGeneration detected) {
   Conversation c;
@@ -58,6 +79,7 @@ Result<Conversation> Conversation::make(const RunOptions& options, ChatGeneratio
   if (!options.format.empty()) c.render_.generation = HADAL_TRY(chat::parse_generation(options.format));
   c.render_.mode = options.think == "none" ? chat::ThinkingMode::kChat : chat::ThinkingMode::kThinking;
   if (options.think != "none") c.render_.effort = HADAL_TRY(chat::parse_effort(c.render_.generation, options.think));
+  HADAL_CHECK_OK(check_text(options.system, "--system"));
   if (!options.system.empty()) {
     chat::Message system;
     system.role = chat::Role::kSystem;

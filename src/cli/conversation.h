@@ -2,6 +2,7 @@
 #pragma once
 
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/ids.h"
@@ -14,6 +15,9 @@
 #include "weights/checkpoint.h"
 
 namespace hadal::cli {
+
+// Refuses text that is not UTF-8; `name` says which text it is.
+Status check_text(std::string_view text, std::string_view name);
 
 class Conversation {
  public:

@@ -1,11 +1,14 @@
 #include "cli/report.h"
 
+#include <fcntl.h>
 #include <fmt/core.h>
 #include <unistd.h>
 
 #include <atomic>
+#include <cerrno>
 #include <csignal>
 #include <cstdio>
+#include <cstring>
 
 namespace hadal::cli {
 namespace {
@@ -27,8 +30,36 @@ std::string duration_text(double seconds) {
 }  // namespace
 
 int report(const Error& error) {
-  fmt::print(stderr, "hadal: {}\n", error.what);
-  return exit_status(error.code);
+  note("hadal: {}\n", error.what);
+  return error.code == ErrorCode::kCancelled ? 130 : exit_status(error.code);  // 130: the convention of shells
+}
+
+void note_text(std::string_view text) { std::fwrite(text.data(), 1, text.size(), stderr); }
+
+void hold_standard_streams() {
+  for (int fd = 0; fd <= 2; ++fd) {
+    if (::fcntl(fd, F_GETFD) >= 0 || errno != EBADF) continue;
+    // Opened the wrong way round, so that reading stdin and writing stdout still fail and are reported.
+    (void)::open("/dev/null", fd == 1 ? O_RDONLY : O_WRONLY);
+  }
+}
+
+int finish_output(int status) {
+  const bool failed_before = std::ferror(stdout) != 0;
+  errno = 0;
+  const bool flushed = std::fflush(stdout) == 0;
+  if (status != 0 || (flushed && !failed_before)) return status;
+  const std::string reason = errno != 0 ? fmt::format(" ({})", std::strerror(errno)) : "";
+  return report({ErrorCode::kIo, fmt::format("standard output could not be written{}; the output is not complete, "
+                                             "give it a place that takes it",
+                                             reason)});
+}
+
+Status input_ended() {
+  if (interrupted()) return fail(ErrorCode::kCancelled, "interrupted while reading standard input");
+  if (std::ferror(stdin) == 0) return {};
+  return fail(ErrorCode::kBadInput,
+              "standard input cannot be read; give it a file or a pipe (it is closed, or a folder)");
 }
 
 bool interrupted() { return g_interrupted.load(std::memory_order_relaxed); }
@@ -57,14 +88,14 @@ void Progress::update(std::int64_t done) {
   int filled = total_ > 0 ? static_cast<int>(kWidth * done / total_) : 0;
   std::string bar(static_cast<std::size_t>(filled), '#');
   bar.resize(kWidth, '.');
-  fmt::print(stderr, "\r{} [{}] {:3.0f}%  {:.0f} {}/s  ETA {}\033[K", label_, bar,
-             total_ > 0 ? 100.0 * static_cast<double>(done) / static_cast<double>(total_) : 0.0, rate, unit_,
-             rate > 0 ? duration_text(static_cast<double>(total_ - done) / rate) : "?");
+  note("\r{} [{}] {:3.0f}%  {:.0f} {}/s  ETA {}\033[K", label_, bar,
+       total_ > 0 ? 100.0 * static_cast<double>(done) / static_cast<double>(total_) : 0.0, rate, unit_,
+       rate > 0 ? duration_text(static_cast<double>(total_ - done) / rate) : "?");
   std::fflush(stderr);
 }
 
 void Progress::finish() {
-  if (drawn_) fmt::print(stderr, "\r\033[K");
+  if (drawn_) note("\r\033[K");
   drawn_ = false;
 }
 

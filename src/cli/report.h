@@ -11,8 +11,23 @@
 
 namespace hadal::cli {
 
-// Prints "hadal: <sentence>" to stderr and gives the exit status (2 for unusable input, else 1).
+// Prints "hadal: <sentence>" to stderr and gives the exit status: base/result.h's, 130 for Ctrl-C.
 int report(const Error& error);
+
+// Prints to stderr. A stderr that takes nothing is no reason to stop, so failure is ignored.
+void note_text(std::string_view text);
+template <class... Args>
+void note(fmt::format_string<Args...> text, Args&&... args) {
+  note_text(fmt::format(text, std::forward<Args>(args)...));
+}
+
+// Gives descriptors 0 to 2 a place if the caller closed them; otherwise the next file opened would be, say, stderr, and
+// messages would be written into it.
+void hold_standard_streams();
+// Writes out what stdout still holds. The status to exit with: `status`, or 1 if that was 0 and the output is lost.
+int finish_output(int status);
+// After the last line of standard input: an error if reading broke off, by Ctrl-C or because it cannot be read.
+Status input_ended();
 
 // True once SIGINT arrived (installed by main). Long work polls it and stops cleanly.
 bool interrupted();

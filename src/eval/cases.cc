@@ -1,15 +1,20 @@
 #include "eval/cases.h"
 
-#include <fstream>
 #include <nlohmann/json.hpp>
+#include <sstream>
 
+#include "files/mapped_file.h"
 #include "sessions/generate.h"
 
 namespace hadal {
 
 Result<std::vector<EvalCase>> read_cases(const std::string& path) {
-  std::ifstream in(path);
-  if (!in) return fail(ErrorCode::kNotFound, "cannot read the case file {}", path);
+  constexpr std::size_t kMostBytes = std::size_t{256} << 20;  // fifty prompts of a million tokens
+  const MappedFile file = HADAL_TRY(MappedFile::open(path));
+  if (file.size() > kMostBytes)
+    return fail(ErrorCode::kBadInput, "{}: {} bytes are more than the {} read at most; split it", path, file.size(),
+                kMostBytes);
+  std::istringstream in(std::string(reinterpret_cast<const char*>(file.bytes().data()), file.size()));
   std::vector<EvalCase> cases;
   std::string line;
   for (std::int64_t number = 1; std::getline(in, line); ++number) {
@@ -24,6 +29,7 @@ Result<std::vector<EvalCase>> read_cases(const std::string& path) {
     }
     cases.push_back(std::move(c));
   }
+  if (cases.empty()) return fail(ErrorCode::kBadInput, "{}: there is no case in the file", path);
   return cases;
 }
 

@@ -30,22 +30,32 @@ std::int64_t decode_weight_bytes(const ModelWeights& w) {
   return sum;
 }
 
+Result<std::shared_ptr<const Tokenizer>> read_tokenizer(const Checkpoint& checkpoint) {
+  const FileSet& files = checkpoint.files();
+  constexpr std::uint64_t kMost = std::uint64_t{64} << 20;  // the official tokenizer.json has 6 MB
+  std::string tokenizer_json = HADAL_TRY(files.read_text("tokenizer.json", kMost));
+  auto tokenizer = HADAL_TRY(Tokenizer::from_json(tokenizer_json, files.path_of("tokenizer.json")));
+  const std::int64_t vocab = checkpoint.config().vocab_size;
+  if (tokenizer->vocab_size() > vocab)
+    return fail(ErrorCode::kBadInput,
+                "{} has ids up to {}, the model's vocabulary is {}; tokenizer and weights do not belong together",
+                files.path_of("tokenizer.json"), tokenizer->vocab_size() - 1, vocab);
+  return tokenizer;
+}
+
+Result<GenerationConfig> read_generation_config(const Checkpoint& checkpoint) {
+  const FileSet& files = checkpoint.files();
+  if (!files.contains("generation_config.json")) return GenerationConfig{};
+  std::string text = HADAL_TRY(files.read_text("generation_config.json", 1 << 20));
+  return parse_generation_config(text, files.path_of("generation_config.json"));
+}
+
 Result<Engine> Engine::open(std::shared_ptr<const Checkpoint> checkpoint, const EngineOptions& options) {
   Engine e;
   e.checkpoint = std::move(checkpoint);
-  const FileSet& files = e.checkpoint->files();
-  constexpr std::uint64_t kMost = std::uint64_t{64} << 20;  // the official tokenizer.json has 6 MB
-  std::string tokenizer_json = HADAL_TRY(files.read_text("tokenizer.json", kMost));
-  e.tokenizer = HADAL_TRY(Tokenizer::from_json(tokenizer_json, files.path_of("tokenizer.json")));
+  e.tokenizer = HADAL_TRY(read_tokenizer(*e.checkpoint));
+  e.generation = HADAL_TRY(read_generation_config(*e.checkpoint));
   const ModelConfig& c = e.checkpoint->config();
-  if (e.tokenizer->vocab_size() > c.vocab_size)
-    return fail(ErrorCode::kBadInput,
-                "{} has ids up to {}, the model's vocabulary is {}; tokenizer and weights do not belong together",
-                files.path_of("tokenizer.json"), e.tokenizer->vocab_size() - 1, c.vocab_size);
-  if (files.contains("generation_config.json")) {
-    std::string text = HADAL_TRY(files.read_text("generation_config.json", 1 << 20));
-    e.generation = HADAL_TRY(parse_generation_config(text, files.path_of("generation_config.json")));
-  }
   if (e.generation.eos_token_ids.empty()) e.generation.eos_token_ids = {TokenId{c.eos_token_id}};
   if (options.reference) {
     ReferenceOptions reference;

@@ -34,6 +34,11 @@ struct Engine {
   Result<std::unique_ptr<Timeline>> new_timeline() const;
 };
 
+// The files beside the weights, as Engine::open reads them: the tokenizer, checked against the model's vocabulary, and
+// the sampling defaults (those of GenerationConfig without a file).
+Result<std::shared_ptr<const Tokenizer>> read_tokenizer(const Checkpoint& checkpoint);
+Result<GenerationConfig> read_generation_config(const Checkpoint& checkpoint);
+
 // Weight bytes that one decoded token reads: every dense matrix, num_experts_per_tok experts a layer, the head, one row
 // of the embedding. With the time per token this gives the bandwidth a decode step reached.
 std::int64_t decode_weight_bytes(const ModelWeights& weights);
