@@ -5,9 +5,13 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cctype>
+#include <charconv>
 #include <functional>
+#include <limits>
 #include <map>
 #include <memory>
+#include <optional>
+#include <type_traits>
 
 #include "cli/command_info.h"
 #include "cli/options.h"
@@ -16,6 +20,27 @@
 
 namespace hadal::cli {
 namespace {
+
+template <class T>
+struct Inner {
+  using Type = T;
+};
+template <class T>
+struct Inner<std::optional<T>> {
+  using Type = T;
+};
+
+// The parser's own conversion clamps what is too large and wraps what is negative; this refuses both.
+template <class T>
+CLI::Validator whole_number(T least) {
+  auto check = [least](const std::string& text) {
+    T value{};
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+    if (error == std::errc() && end == text.data() + text.size() && value >= least) return std::string();
+    return fmt::format("'{}' is not a whole number from {} to {}", text, least, std::numeric_limits<T>::max());
+  };
+  return CLI::Validator(check, "");
+}
 
 // Every command's options with storage for their values, and what to run once parsed.
 class CommandLine {
@@ -61,11 +86,20 @@ class CommandLine {
     return o;
   }
   template <class T>
-  CLI::Option* number(CLI::App* c, const std::string& names, T& value, const std::string& help) {
-    return c->add_option(names, value, help)->type_name("N");
+  CLI::Option* number(CLI::App* c, const std::string& names, T& value, const std::string& help, int least = 0) {
+    CLI::Option* o = c->add_option(names, value, help)->type_name("N");
+    using Value = typename Inner<T>::Type;
+    if constexpr (std::is_integral_v<Value>) o->check(whole_number<Value>(static_cast<Value>(least)));
+    return o;
+  }
+  // A file or directory. An empty name is a script's unset variable, and must not mean "not given".
+  CLI::Option* path(CLI::App* c, const std::string& names, std::string& value, const std::string& help) {
+    return c->add_option(names, value, help)->type_name("FILE")->check([](const std::string& name) {
+      return name.empty() ? std::string("the name is empty") : std::string();
+    });
   }
   void model(CLI::App* c, std::string& value) {
-    c->add_option("--model", value, "checkpoint directory (default: the embedded model)")->type_name("DIR");
+    path(c, "--model", value, "checkpoint directory (default: the embedded model)")->type_name("DIR");
   }
   void numerics(CLI::App* c, std::string& value) {
     choice(c, "--numerics", value,
@@ -87,8 +121,8 @@ class CommandLine {
     CLI::App* c = command(app_, "run", "answer one prompt, or chat", [&o] { return run_run(o); });
     model(c, o.model);
     c->add_option("-p,--prompt", o.prompt, "the prompt; without it a chat starts")->type_name("TEXT");
-    c->add_option("--file", o.prompt_file, "a document that is put before the prompt")->type_name("FILE");
-    c->add_option("--tools", o.tools_file, "JSON list of tool schemas that the model may call")->type_name("FILE");
+    path(c, "--file", o.prompt_file, "a document that is put before the prompt");
+    path(c, "--tools", o.tools_file, "JSON list of tool schemas that the model may call");
     c->add_option("--system", o.system, "system message")->type_name("TEXT");
     choice(c, "--think", o.think, "reasoning mode", {"none", "high", "max"})->capture_default_str();
     number(c, "--temp", o.temperature, "temperature, 0 for greedy (default: the model's)");
@@ -96,13 +130,13 @@ class CommandLine {
            "keep the most likely tokens that together reach this probability, above 0, at most 1");
     number(c, "--top-k", o.top_k, "keep this many of the most likely tokens, 0 for all");
     number(c, "--min-p", o.min_p, "keep tokens at least this fraction as likely as the most likely, 0 to 1");
-    number(c, "--seed", o.seed, "seed of the draws");
+    number(c, "--seed", o.seed, "seed of the draws (default: from the clock)");
     number(c, "-n,--max-tokens", o.max_tokens,
            "stop after this many tokens (default: until the model stops or the context is full)");
     numerics(c, o.numerics);
     choice(c, "--format", o.format, "generation of the chat format (default: detected)", {"preview", "0731"});
     threads(c, o.threads);
-    number(c, "--context", o.context, "longest context, in tokens (default: the model's)");
+    number(c, "--context", o.context, "longest context, in tokens (default: the model's)", 1);
     c->add_flag("--raw", o.raw, "the prompt is token text as it is, without a chat template");
     json(c, o.json);
     c->add_flag("--quiet", o.quiet, "no statistics at the end");
@@ -112,8 +146,7 @@ class CommandLine {
     PlanOptions& o = plan_;
     CLI::App* c = command(app_, "plan", "memory, bytes and FLOPs of a model, and whether it fits here",
                           [&o] { return run_plan(o); });
-    CLI::Option* m =
-        c->add_option("--model", o.model, "checkpoint directory, or one of these names (default: compare)");
+    CLI::Option* m = path(c, "--model", o.model, "checkpoint directory, or one of these names (default: compare)");
     m->type_name("MODEL");
     choices_[m] = published_models();
     choices_[m].insert(choices_[m].begin(), "nano");
@@ -125,7 +158,7 @@ class CommandLine {
     InspectOptions& o = inspect_;
     CLI::App* c = command(app_, "inspect", "what a checkpoint directory holds, and whether it is complete",
                           [&o] { return run_inspect(o); });
-    c->add_option("directory", o.directory, "checkpoint directory")->required()->type_name("DIR");
+    path(c, "directory", o.directory, "checkpoint directory")->required()->type_name("DIR");
     json(c, o.json);
     c->add_flag("--verify", o.verify, "read every tensor: scales, ranges, checksums");
     c->add_flag("--tensors", o.tensors, "list every tensor");
@@ -136,11 +169,10 @@ class CommandLine {
     CLI::App* c =
         command(app_, "logits", "logits of given token ids, for conformance tests", [&o] { return run_logits(o); });
     model(c, o.model);
-    c->add_option("--ids", o.ids, "JSON list of token ids")->required()->type_name("FILE");
-    c->add_option("--out", o.out, "safetensors file to write")->required()->type_name("FILE");
+    path(c, "--ids", o.ids, "JSON list of token ids")->required();
+    path(c, "--out", o.out, "safetensors file to write")->required();
     numerics(c, o.numerics);
-    c->add_option("--rope-table", o.rope_table, "safetensors with rope.inv_freq_plain and rope.inv_freq_compressed")
-        ->type_name("FILE");
+    path(c, "--rope-table", o.rope_table, "safetensors with rope.inv_freq_plain and rope.inv_freq_compressed");
     c->add_option("--chunks", o.chunks, "feed pieces of these many tokens, as in 1,7,64; the list is repeated")
         ->delimiter(',')
         ->type_name("LIST");
@@ -182,9 +214,7 @@ class CommandLine {
     CLI::App* c = command(app_, "eval", "evidence: answers scored against what is right");
     CLI::App* d =
         command(*c, "cases", "prompts with one right answer, answered greedily", [&o] { return run_eval_cases(o); });
-    d->add_option("file", o.file, "one JSON object per line: id, kind, prompt, expected")
-        ->required()
-        ->type_name("FILE");
+    path(d, "file", o.file, "one JSON object per line: id, kind, prompt, expected")->required();
     model(d, o.model);
     numerics(d, o.numerics);
     d->add_option("--kind", o.kind, "only cases of this kind")->type_name("WORD");
@@ -279,7 +309,7 @@ int parse_failure(const CLI::ParseError& error, const CommandInfo& command, int 
     const std::string name = word.substr(0, word.find('='));
     std::vector<std::string> names;
     for (const auto& o : command.options) names.insert(names.end(), o.names.begin(), o.names.end());
-    if (std::find(names.begin(), names.end(), name) == names.end() && unexpected) {
+    if (std::find(names.begin(), names.end(), name) == names.end() && (unexpected || !command.subcommands.empty())) {
       const std::string hint = suggestion(name, names);
       return usage_error(
           fmt::format("'{}' has no option '{}'{}", command.path, name,
@@ -303,6 +333,8 @@ int dispatch(int argc, char** argv) {
   CommandLine line;
   const CommandInfo tree = line.tree();
   if (argc > 1 && std::string_view(argv[1]) == "help") {
+    const bool itself = argc == 3 && (std::string_view(argv[2]) == "help" || std::string_view(argv[2]) == "--help");
+    if (itself) argc = 2;
     auto [command, used] = named_command(tree, argc - 1, argv + 1);
     if (used < argc - 1) return unknown_command(*command, argv[used + 1]);
     fmt::print("{}", manual_page(*command));

@@ -33,8 +33,8 @@ const std::vector<Prose>& prose() {
        "Answers one prompt, or starts a chat when -p is absent. The answer is printed as it is generated; reasoning "
        "goes to stderr. "
        "Sampling follows the model's generation_config.json unless told otherwise. A token is drawn from (seed, "
-       "position) alone, so the "
-       "same command gives the same answer whatever else the machine does.",
+       "position) alone, so with --seed the same command gives the same answer whatever else the machine does; "
+       "without, every run draws anew.",
        {{"hadal run -p 'Say hello.'", "one answer from the embedded model"},
         {"hadal run --file notes.txt -p 'What is the code of Anna?'", "a question about a document"},
         {"hadal run --tools tools.json -p 'What is the weather in Oslo?' --json", "the tool call as JSON"},
@@ -55,7 +55,8 @@ const std::vector<Prose>& prose() {
       {"hadal inspect",
        "Compares a checkpoint directory with the tensor table of its configuration: what is stored, in which number "
        "format, what is "
-       "missing or beyond the table, which generation of the chat format it speaks. Only headers are read, unless "
+       "missing or beyond the table, which generation of the chat format it speaks, and whether tokenizer.json and "
+       "generation_config.json can be used. Of the weights only headers are read, unless "
        "--verify is given.",
        {{"hadal inspect ~/DeepSeek-V4-Flash", "a summary"},
         {"hadal inspect ~/DeepSeek-V4-Flash --verify", "read and check every value"}}},
@@ -218,7 +219,7 @@ std::string manual_page(const CommandInfo& c) {
     for (const auto& e : page->examples) out += fmt::format("  {}\n      {}\n", e.command, e.meaning);
   }
   section(out, "Exit status");
-  out += "  0 done; 1 the work failed; 2 wrong usage or unusable input.\n";
+  out += "  0 done; 1 the work failed; 2 wrong usage or unusable input; 130 stopped by\n  Ctrl-C.\n";
   if (c.path == "hadal") {
     section(out, "Environment");
     out +=
