@@ -277,7 +277,13 @@ class Lines {
   bool next(std::string& line) {
     if (!terminal_) return static_cast<bool>(std::getline(std::cin, line));
     int length = 0;
+    clear_interrupt();
     const char* text = el_gets(editor_, &length);
+    while (!text && interrupted()) {  // Ctrl-C at the prompt drops the line
+      clear_interrupt();
+      note("\n");
+      text = el_gets(editor_, &length);
+    }
     if (!text || length <= 0) return false;
     line.assign(text, static_cast<std::size_t>(length));
     if (!line.empty() && line.back() == '\n') line.pop_back();
@@ -312,6 +318,7 @@ Status chat_loop(Runner& runner, Conversation& conversation) {
     std::vector<TokenId> prompt = HADAL_TRY(conversation.tokens(*runner.engine().tokenizer));
     clear_interrupt();
     auto turn = runner.answer(prompt, conversation.reading(), false);
+    if (interrupted() && !lines.terminal()) return fail(ErrorCode::kCancelled, "interrupted");
     if (!turn && turn.error().code == ErrorCode::kCancelled) {
       note("{}\n", turn.error().what);
       conversation.forget_last();

@@ -1,8 +1,11 @@
 #include "files/file_set.h"
 
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
+#include <cstring>
 
 namespace hadal {
 
@@ -18,6 +21,8 @@ Status FileSet::usable() const {
   if (::stat(label_.c_str(), &info) != 0) return fail(ErrorCode::kNotFound, "{}: no such directory", label_);
   if (!S_ISDIR(info.st_mode))
     return fail(ErrorCode::kBadInput, "{}: is not a directory; name the checkpoint's directory", label_);
+  if (::access(label_.c_str(), R_OK | X_OK) != 0)  // else every file in it would seem to be missing
+    return fail(ErrorCode::kBadInput, "{}: {}; make the directory readable", label_, std::strerror(errno));
   return {};
 }
 

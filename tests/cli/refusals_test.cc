@@ -93,6 +93,11 @@ TEST(Refusals, LogitsWritesFilesOnly) {
   expect_refusal(ids + "none/out", "none: there is no folder");
 }
 
+TEST(Refusals, ADirectoryThatMayNotBeRead) {
+  if (::geteuid() == 0) GTEST_SKIP() << "root may read everything";
+  expect_refusal("mkdir m; chmod 0 m; $H run -p hi --model m", "m: Permission denied");
+}
+
 TEST(Refusals, UnknownOptionsBeforeACommand) {
   expect_refusal("$H --versoin", "did you mean '--version'?");
   expect_refusal("$H chat --lenient", "'hadal chat' has no option '--lenient'");
