@@ -97,4 +97,26 @@ Result<Sequence> Sequence::fork() const {
   return s;
 }
 
+Status Sequence::stretch(Position depth) {
+  const std::int64_t unit = std::max<std::int64_t>(layout_.page_tokens, 1);
+  const Position have = state_.length;
+  // A window or tail slot of position p is p mod its size; pages are multiples of 128, so of every size a release has.
+  const std::int64_t window = model_->config().sliding_window;
+  if (have == 0 || have % unit != 0 || depth % unit != 0 || depth < have || unit % window != 0)
+    return fail(ErrorCode::kUsage, "a context of {} tokens cannot be stretched to {}: both must be multiples of {}",
+                have, depth, unit);
+  if (depth > model_->config().max_position_embeddings)
+    return fail(ErrorCode::kUsage, "{} tokens exceed the model's context of {}", depth,
+                model_->config().max_position_embeddings);
+  const std::size_t full = pages_.size();
+  HADAL_CHECK_OK(make_room(have, depth));
+  for (std::size_t i = full; i < pages_.size(); ++i)
+    std::memcpy(pages_[i].bytes(), pages_[i % full].bytes(), static_cast<std::size_t>(layout_.page_bytes));
+  tokens_.reserve(static_cast<std::size_t>(depth));
+  for (auto i = static_cast<std::size_t>(have); i < static_cast<std::size_t>(depth); ++i)
+    tokens_.push_back(tokens_[i % static_cast<std::size_t>(have)]);
+  state_.length = depth;
+  return {};
+}
+
 }  // namespace hadal

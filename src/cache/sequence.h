@@ -37,6 +37,11 @@ class Sequence {
   // sliding_window x layers earlier tokens again (report 3.6: the policy that stores no window rows).
   Status rewind(Position length);
 
+  // Makes a context of `depth` tokens out of copies of this sequence's own full pages: rows of the right form whose
+  // content means nothing, for measuring at depths that would take hours to reach. The length so far must be a multiple
+  // of layout().page_tokens, and so must `depth`; kUsage otherwise, kNoMemory.
+  Status stretch(Position depth);
+
   // One file, written beside `path` and renamed; docs/formats/sequence.md. restore() refuses files of other weights or
   // numerics.
   Status save(const std::string& path) const;

@@ -200,13 +200,45 @@ class CommandLine {
   }
 
   void define_bench() {
+    CLI::App* c = command(app_, "bench", "measured rates, each with its share of the machine's limit");
     BenchOptions& o = bench_;
-    CLI::App* c = command(app_, "bench", "measured rates, each with its share of the machine's limit",
-                          [&o] { return run_bench(o); });
-    choice(c, "what", o.what, "what to measure", {"kernels"})->capture_default_str();
-    model(c, o.model);
-    threads(c, o.threads);
-    json(c, o.json);
+    CLI::App* k = command(*c, "kernels", "the arithmetic kernels of every instruction set",
+                          [&o] { return run_bench_kernels(o); });
+    threads(k, o.threads);
+    json(k, o.json);
+    const std::pair<const char*, const char*> whole[] = {
+        {"decode", "one token after another, at given depths"},
+        {"prefill", "a step of a long prompt, at given depths"},
+        {"depth", "decoding, prefill and cache bytes from 8K to 1M tokens"},
+        {"load", "a checkpoint made ready"},
+        {"restore", "a session read back from disk, at given depths"}};
+    for (const auto& [name, summary] : whole) {
+      CLI::App* m = command(*c, name, summary, [&o, what = std::string(name)] { return run_bench_model(o, what); });
+      model(m, o.model);
+      if (name != std::string_view("load") && name != std::string_view("depth"))
+        m->add_option("--depths", o.depths, "tokens of context, separated by commas")
+            ->delimiter(',')
+            ->check(CLI::Range(std::int64_t{1}, std::int64_t{1} << 30))
+            ->type_name("N,...")
+            ->capture_default_str();
+      m->add_option("--seconds", o.seconds, "how long to measure each figure")
+          ->check(CLI::Range(0.01, 3600.0))
+          ->type_name("S")
+          ->capture_default_str();
+      threads(m, o.threads);
+      json(m, o.json);
+    }
+    SliceOptions& s = slice_;
+    CLI::App* d = command(*c, "slice", "write a checkpoint with a release's layers, few of them, and random weights",
+                          [&s] { return run_bench_slice(s); });
+    d->add_option("out", s.out, "a directory that holds no checkpoint yet")->required()->type_name("DIR");
+    choice(d, "--of", s.of, "whose layers", {"flash", "pro"})->capture_default_str();
+    number(d, "--layers", s.layers, "how many of them, from the first")->capture_default_str();
+    number(d, "--experts", s.experts, "routed experts per layer")->capture_default_str();
+    number(d, "--vocabulary", s.vocabulary, "entries of embedding and head")->capture_default_str();
+    number(d, "--seed", s.seed, "the same seed writes the same bytes")->capture_default_str();
+    number(d, "--shard-mib", s.shard_mib, "largest shard file")->capture_default_str();
+    d->add_flag("--mtp", s.mtp, "with the MTP block");
   }
 
   void define_eval() {
@@ -266,6 +298,7 @@ class CommandLine {
   TokenizeOptions tokenize_;
   ChatOptions encode_, decode_;
   BenchOptions bench_;
+  SliceOptions slice_;
   EvalOptions eval_;
   std::string shell_;
 };

@@ -29,9 +29,7 @@ double rounded(double x, double step) { return std::round(x / step) * step; }
 
 }  // namespace
 
-int run_bench(const BenchOptions& options) {
-  if (options.what != "kernels")
-    return report({ErrorCode::kUsage, fmt::format("hadal bench knows 'kernels', not '{}'", options.what)});
+int run_bench_kernels(const BenchOptions& options) {
   const MachineInfo machine = machine_info();
   const int threads = options.threads > 0 ? options.threads : machine.cores;
   if (!options.json) {

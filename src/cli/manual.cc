@@ -88,12 +88,41 @@ const std::vector<Prose>& prose() {
        {{"hadal chat decode < completions.jsonl", "by the definition: what breaks the format is an error"},
         {"hadal chat decode --lenient < completions.jsonl", "what can be made of it"}}},
       {"hadal bench",
+       "Speeds as shares of what the machine allows, both measured in the same run: a share can be compared between "
+       "machines, a rate cannot.",
+       {}},
+      {"hadal bench kernels",
        "Measures the arithmetic kernels of every instruction set this machine has and prints each rate beside the "
-       "limit that memory or "
-       "instructions set, and the share of it that was reached. Rates count the CPU time of the measuring threads, so "
-       "other load on the "
+       "limit that memory or instructions set. Rates count the CPU time of the measuring threads, so other load on the "
        "machine does not distort them.",
-       {{"hadal bench kernels", "one thread"}, {"hadal bench kernels --threads 2 --json", "two threads, for scripts"}}},
+       {{"hadal bench kernels --threads 1", "one thread"}, {"hadal bench kernels --json", "all cores, for scripts"}}},
+      {"hadal bench decode",
+       "Time of one token after a context of the given depths, the median of many, and what reading the weights and "
+       "the cache, or computing with them, would allow at best. The context is made of copies of one page, so that a "
+       "million tokens need memory but no hours.",
+       {{"hadal bench decode", "the embedded model at 8,192 tokens"},
+        {"hadal bench decode --model slice --depths 8192,131072,1048576", "three depths"}}},
+      {"hadal bench prefill",
+       "Tokens per second of a prefill step after a context of the given depths, beside what arithmetic allows.",
+       {{"hadal bench prefill --depths 1024,131072", "near the start and far from it"}}},
+      {"hadal bench depth",
+       "Decoding, prefill and cache bytes at 8,192, 131,072 and 1,048,576 tokens. Depths that do not fit in memory end "
+       "the table with a sentence that says so.",
+       {{"hadal bench depth --json", "for a plot"}}},
+      {"hadal bench load",
+       "How fast a checkpoint becomes ready: bytes of packed weights per second, beside half of what memory reads, "
+       "since every byte is read once and written once.",
+       {{"hadal bench load --model ~/DeepSeek-V4-Flash", "a release"}}},
+      {"hadal bench restore",
+       "Writes a session of the given depths to the temporary directory and reads it back with every check, beside one "
+       "plain read of the file.",
+       {{"hadal bench restore --depths 131072", "a long session"}}},
+      {"hadal bench slice",
+       "Writes a checkpoint in the release layout with the exact layer sizes of V4-Flash or V4-Pro but few layers, few "
+       "experts and a small vocabulary; the weights are random and mean nothing. It stands in for a release where none "
+       "is at hand: for benchmarks, and for trying what a machine can do.",
+       {{"hadal bench slice /tmp/slice", "four layers of Flash with 16 experts, about 1.5 GB"},
+        {"hadal bench slice /tmp/pro --of pro --layers 3 --experts 8", "three layers of Pro"}}},
       {"hadal eval", "Evidence: what a model answers, scored against what is right.", {}},
       {"hadal eval cases",
        "Answers prompts that have one right answer, greedily, and counts how many came out exactly. FILE holds one "

@@ -59,10 +59,20 @@ struct PlanOptions {
 };
 
 struct BenchOptions {
-  std::string what = "kernels";
   std::string model;
   int threads = 0;
+  std::vector<std::int64_t> depths = {8192};  // tokens of context
+  double seconds = 2;                         // of measuring per row
   bool json = false;
+};
+
+struct SliceOptions {
+  std::string of = "flash";  // whose layers
+  std::string out;
+  std::int64_t layers = 4, experts = 16, vocabulary = 8192;
+  std::int64_t seed = 1;
+  std::int64_t shard_mib = 3500;
+  bool mtp = false;
 };
 
 struct EvalOptions {
@@ -84,7 +94,9 @@ int run_tokenize(const TokenizeOptions&);
 int run_chat_encode(const ChatOptions&);
 int run_chat_decode(const ChatOptions&);
 int run_plan(const PlanOptions&);
-int run_bench(const BenchOptions&);
+int run_bench_kernels(const BenchOptions&);
+int run_bench_model(const BenchOptions&, const std::string& what);  // decode, prefill, depth, load or restore
+int run_bench_slice(const SliceOptions&);
 int run_eval_cases(const EvalOptions&);
 int run_completion(const std::string& shell);
 

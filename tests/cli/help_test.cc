@@ -7,8 +7,10 @@
 namespace hadal {
 namespace {
 
-const char* const kCommands[] = {"run",         "plan",        "inspect", "logits",     "tokenize",
-                                 "chat encode", "chat decode", "bench",   "eval cases", "completion"};
+const char* const kCommands[] = {"run",           "plan",          "inspect",     "logits",
+                                 "tokenize",      "chat encode",   "chat decode", "bench kernels",
+                                 "bench decode",  "bench prefill", "bench depth", "bench load",
+                                 "bench restore", "bench slice",   "eval cases",  "completion"};
 
 TEST(Help, EveryCommandHasAPage) {
   for (const std::string command : kCommands) {
@@ -24,7 +26,7 @@ TEST(Help, EveryCommandHasAPage) {
 }
 
 TEST(Help, LinesFitATerminal) {
-  for (const std::string command : {"", "run", "plan", "logits", "eval cases"}) {
+  for (const std::string command : {"", "run", "plan", "logits", "eval cases", "bench slice"}) {
     std::istringstream lines(run_program("$H help " + command).out);
     for (std::string line; std::getline(lines, line);) EXPECT_LE(line.size(), 100u) << line;
   }

@@ -12,7 +12,7 @@
 #include "numbers/bf16.h"
 #include "numbers/e2m1.h"
 #include "numbers/e4m3.h"
-#include "weights/tensor_table.h"
+#include "weights/random_weights.h"
 
 namespace hadal::test {
 namespace {
@@ -143,42 +143,9 @@ class Generator {
   }
 
   std::vector<double> values(const TensorSpec& spec) {
-    double mean = 0, deviation = 1 / std::sqrt(static_cast<double>(spec.cols()));  // outputs of unit size
-    switch (spec.role) {
-      case Role::kEmbed:
-        deviation = 0.8;
-        break;
-      case Role::kAttnSink:
-        deviation = 1;
-        break;
-      case Role::kGateBias:
-        deviation = 0.3;
-        break;
-      case Role::kGate:
-        deviation *= 2;
-        break;
-      case Role::kHcAttnBase:
-      case Role::kHcFfnBase:
-      case Role::kHcHeadBase:
-        deviation = 0.6;
-        break;
-      case Role::kHcAttnScale:
-      case Role::kHcFfnScale:
-      case Role::kHcHeadScale:
-        mean = 1, deviation = 0.15;
-        break;
-      case Role::kCompressorApe:
-      case Role::kIndexerCompressorApe:
-        deviation = 0.7;
-        break;
-      default:
-        if (spec.shape.size() == 1)
-          mean = 1, deviation = 0.2;  // norms
-        else if (spec.storage == Storage::kExpert)
-          deviation *= 1.2;
-    }
+    const Spread spread = random_spread(spec);
     std::vector<double> x(static_cast<std::size_t>(spec.elements()));
-    for (double& v : x) v = mean + deviation * random_.normal();
+    for (double& v : x) v = spread.mean + spread.deviation * random_.normal();
     return x;
   }
 

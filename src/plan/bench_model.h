@@ -1,0 +1,38 @@
+// Speeds of a whole model beside what this machine allows: decoding and prefill at given depths, loading, restoring.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "model/model.h"
+#include "plan/plan.h"
+
+namespace hadal {
+
+struct ModelBenchRow {
+  std::string name;  // "decode", "prefill", "load", "restore"
+  std::int64_t depth = 0;
+  double rate = 0;   // in `unit`
+  double limit = 0;  // what memory reads and arithmetic of this machine allow, same unit; 0: not known
+  std::string unit;  // "tokens/s", "GB/s"
+  std::int64_t cache_bytes = 0;
+
+  double share() const { return limit > 0 ? rate / limit : 0; }
+};
+
+struct ModelBenchOptions {
+  int threads = 0;
+  double seconds = 2;                         // of measuring per row, one step at least
+  std::vector<std::int64_t> depths = {8192};  // rounded down to whole pages
+  bool decode = true, prefill = true, load = false, restore = false;
+  std::string scratch_directory = "/tmp";         // where `restore` writes its session file
+  std::function<bool(const ModelBenchRow&)> row;  // called as each is ready; false stops
+};
+
+// Contexts are made by Sequence::stretch from one page of random tokens, so any depth that fits in memory can be
+// measured. Errors: those of loading, memory, and kCancelled after `row` said stop.
+Status bench_model(const std::shared_ptr<const Checkpoint>& checkpoint, const ModelBenchOptions& options);
+
+}  // namespace hadal
