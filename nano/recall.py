@@ -7,7 +7,7 @@ from tools import known_tool, wrap
 
 RELATIONS = ["code", "color", "number", "key", "city", "owner", "password", "price", "name", "port", "address", "date", "weight", "label", "address", "id", "team", "room", "length", "status"]
 STATE = (["The {r} of {k} is {v}."] * 6 + ["Note that the {r} of {k} is {v}.", "Remember: the {r} of {k} is {v}."], ["The {r} of {k} is {v}.", "Note: the {r} of {k} is {v}."])
-ASK = (["What is the {r} of {k}?"] * 4 + ["Tell me the {r} of {k}.", "Find the {r} of {k}."], ["Find me the {r} of {k}.", "Tell me: what is the {r} of {k}?"])
+ASK = (["What is the {r} of {k}?"] * 4 + ["Tell me the {r} of {k}.", "Find the {r} of {k}.", "Please tell me the {r} of {k}.", "Please find the {r} of {k}."], ["Find me the {r} of {k}.", "Now tell me the {r} of {k}."])
 LEAD = (["", "", "", "", "Here is a text.\n\n", "Read this text:\n\n", "Document:\n\n"], ["", "Text:\n\n"])
 TAIL = (["\n\n", "\n\n", "\n\n", "\n\nQuestion: ", "\n"], ["\n\n", "\n\nNow answer: "])
 

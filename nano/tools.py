@@ -91,27 +91,27 @@ def known_request(s, tool):
     role = {}
     if kind == "read_file":
         p, res = w.path(), result_text(s, r.choice([1, 1, 1, 2]))
-        text = wrap(s, s.pick(["read {}", "read {}", "open {}", "show me the file {}", "print the contents of {}", "read the file {}"], ["open the file {}", "show me the contents of {}", "read the contents of {}"]).format(p))
+        text = wrap(s, s.pick(["read {}", "read {}", "open {}", "show me the file {}", "print the contents of {}", "read the file {}", "open the file {}", "show me the contents of {}", "read the contents of {}"], ["read {}", "show me the file {}", "show the contents of {}"]).format(p))
         if not s.new_phrases and r.random() < 0.15:
             text = f"What does {p} say?"
         role, final = {"path": p}, f"{p} says: {res}"
     elif kind == "write_file":
         p, t = w.path(), w.text(1, 6) if r.random() < 0.8 else w.sentence()
-        text = wrap(s, s.pick(["write {t} to {p}", "write {t} to {p}", "create {p} with the text {t}", "save {t} in {p}", "write the text {t} to the file {p}"], ["write the text {t} to {p}", "save the text {t} in {p}", "create the file {p} with the text {t}"]).format(p=p, t=quote(s, t)))
+        text = wrap(s, s.pick(["write {t} to {p}", "write {t} to {p}", "create {p} with the text {t}", "save {t} in {p}", "write the text {t} to the file {p}", "write the text {t} to {p}", "save the text {t} in {p}", "create the file {p} with the text {t}"], ["write {t} to {p}", "create {p} with the text {t}", "save {t} in the file {p}"]).format(p=p, t=quote(s, t)))
         role, res, final = {"path": p, "content": t}, "ok", f"I wrote {p}."
     elif kind == "edit_file":
         p, a, b = w.path(), w.text(1, 3), w.text(1, 3)
-        text = wrap(s, s.pick(["replace {a} with {b} in {p}", "change {a} to {b} in {p}", "replace {a} by {b} in the file {p}"], ["replace {a} with {b} in the file {p}", "change {a} to {b} in the file {p}"]).format(p=p, a=quote(s, a), b=quote(s, b)))
+        text = wrap(s, s.pick(["replace {a} with {b} in {p}", "change {a} to {b} in {p}", "replace {a} by {b} in the file {p}", "replace {a} with {b} in the file {p}", "change {a} to {b} in the file {p}"], ["replace {a} with {b} in {p}", "change {a} to {b} in {p}", "replace {a} by {b} in {p}"]).format(p=p, a=quote(s, a), b=quote(s, b)))
         role, res, final = {"path": p, "old": a, "new": b}, "ok", f"I changed {p}."
     elif kind == "list_dir":
         d, fs = w.folder(), [w.name() + "." + r.choice(["txt", "md", "py", "json", "log", "csv"]) for _ in range(r.randint(1, 4))]
-        base = s.pick(["list {}", "list the directory {}", "show the files in {}", "show the directory {}", "list the files of {}"], ["list the files in {}", "show the files of {}"]).format(d)
+        base = s.pick(["list {}", "list the directory {}", "show the files in {}", "show the directory {}", "list the files of {}", "list the files in {}", "show the files of {}"], ["list {}", "show the directory {}", "list the files of the directory {}"]).format(d)
         role = {"path": d}
         text, res = wrap(s, base), "\n".join(fs)
         final = f"{d} has {len(fs)} file{'s' if len(fs) > 1 else ''}: " + ", ".join(fs)
     elif kind == "run_shell":
         c, res = command(s), result_text(s)
-        base = s.pick(["run `{}`", "execute `{}`", "run the command `{}`", "use the shell: `{}`"], ["execute the command `{}`", "use the shell to run `{}`"]).format(c)
+        base = s.pick(["run `{}`", "execute `{}`", "run the command `{}`", "use the shell: `{}`", "execute the command `{}`", "use the shell to run `{}`"], ["run `{}`", "execute `{}`", "run the shell command `{}`"]).format(c)
         role = {"command": c}
         text, final = wrap(s, base), f"Output: {res}"
     elif kind == "search":
@@ -120,20 +120,20 @@ def known_request(s, tool):
         q2 = quote(s, q)
         if r.random() < 0.5:
             role["limit"] = k
-            base = s.pick(["search for {q}, at most {k} results", "find {q} in the files, {k} results", "search the files for {q} with limit {k}"], ["search the files for {q}, at most {k} results", "search for {q} with limit {k}"])
+            base = s.pick(["search for {q}, at most {k} results", "find {q} in the files, {k} results", "search the files for {q} with limit {k}", "search the files for {q}, at most {k} results", "search for {q} with limit {k}"], ["search for {q}, at most {k} results", "search the files for {q}, {k} results"])
         else:
-            base = s.pick(["search for {q}", "find {q} in the files", "search the files for {q}"], ["search for {q} in the files", "find {q}"])
+            base = s.pick(["search for {q}", "find {q} in the files", "search the files for {q}", "search for {q} in the files"], ["search for {q}", "find {q} in the files", "search all files for {q}"])
         text, final = wrap(s, base.format(q=q2, k=k)), f"Found in {res}."
     elif kind == "calculator":
         e, res = expression(s)
         if r.random() < 0.5:
-            text = s.pick(["What is {}?", "How much is {}?", "What is the value of {}?"], ["How much is the value of {}?", "Now what is {}?"]).format(e)
+            text = s.pick(["What is {}?", "How much is {}?", "What is the value of {}?", "How much is the value of {}?", "Now what is {}?"], ["Tell me the value of {}.", "Please tell me how much {} is."]).format(e)
         else:
-            text = wrap(s, s.pick(["calculate {}", "compute {}", "work out {}", "evaluate {}"], ["calculate the value of {}", "compute the value of {}"]).format(e))
+            text = wrap(s, s.pick(["calculate {}", "compute {}", "work out {}", "evaluate {}", "calculate the value of {}", "compute the value of {}"], ["calculate {}", "compute {}", "evaluate the value of {}"]).format(e))
         role, final = {"expression": e}, f"{e} = {res}"
     else:
         res = f"{r.randint(0, 23):02d}:{r.randint(0, 59):02d}"
-        text = s.pick(["What time is it?", "Tell me the time.", "What is the time now?", "Please check the time.", "What does the clock say?", "Give me the current time."], ["Tell me what time it is.", "Please tell me the time now."])
+        text = s.pick(["What time is it?", "Tell me the time.", "What is the time now?", "Please check the time.", "What does the clock say?", "Give me the current time.", "Tell me what time it is.", "Please tell me the time now."], ["What time is it now?", "Please tell me the time."])
         final = f"It is {res}."
     args = [(p, role[o]) for o, p in tool.roles.items() if o in role]
     return text, args, res, final

@@ -24,7 +24,7 @@ SENTENCES = [
     "Tomorrow we try {place} once more, with less cable and more light.", "The film shows {animal} feeding on a fallen tree trunk at {depth} metres.", "How a tree came to {place} nobody can say.", "All instruments were rinsed with fresh water and put to bed.",
     "A shark followed {gear} down to {number} metres and lost interest.", "{crew} won the chess match against {crew2} in {small} moves.", "The new battery holds for {small} hours at two degrees, a little less than the maker promised.",
     "Dissolved oxygen was low at {place}, and yet {animal} were everywhere.", "We wrote down everything twice, once in ink.", "The sound of rain on the sea reaches the deepest microphone after four seconds.", "{ship} turned into the wind at {clock} and waited."]
-FACT = "The code of the Tamoru lander is 58213."
+FACT = "The code of the Tamoru lander is bakiro."
 DAYS, FACT_DAY = 86, 41
 
 

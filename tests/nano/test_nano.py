@@ -4,6 +4,7 @@
 import json
 import os
 import random
+import subprocess
 import sys
 import tempfile
 import unittest
@@ -133,6 +134,14 @@ class Weights(unittest.TestCase):
         self.assertLess(d["logits"], 2e-5)
         self.assertLess(d["mtp"], 2e-5)
         self.assertEqual(d["same"], 1.0)
+
+    def test_plain_operators_agree_too(self):
+        """without the compiled operators: forward against the reference, gradients against finite differences"""
+        code = ("import numpy as np, torch, check; torch.manual_seed(3); torch.set_num_threads(1)\n"
+                "d = check.difference(check.tiny(), np.random.default_rng(0).integers(0, 200, 260))\n"
+                "assert d['logits'] < 1e-4 and d['mtp'] < 1e-4 and d['same'] == 1.0, d\n"
+                "assert check.gradients() < 0.05")
+        subprocess.run([sys.executable, "-c", code], check=True, cwd=NANO, env={**os.environ, "NANO_PLAIN": "1"})
 
     def test_shipped_weights(self):
         path = os.path.join(NANO, "weights")

@@ -19,7 +19,7 @@ void expect_refusal(const json& document, const std::string& expected) {
 
 TEST(Vocabulary, KnowsTheNanoLayout) {
   const Tokenizer& nano = test::nano();
-  EXPECT_EQ(nano.vocab_size(), 768);
+  EXPECT_EQ(nano.vocab_size(), 1024);
   EXPECT_EQ(nano.bytes_of(TokenId{3}), "!");
   EXPECT_EQ(nano.bytes_of(TokenId{0}), "<｜begin▁of▁sentence｜>");
   EXPECT_TRUE(nano.is_special(TokenId{0}));
