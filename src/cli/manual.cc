@@ -248,7 +248,7 @@ std::string manual_page(const CommandInfo& c) {
     for (const auto& e : page->examples) out += fmt::format("  {}\n      {}\n", e.command, e.meaning);
   }
   section(out, "Exit status");
-  out += "  0 done; 1 the work failed; 2 wrong usage or unusable input; 130 stopped by\n  Ctrl-C.\n";
+  out += "  0 done; 1 the work failed or Ctrl-C stopped it; 2 wrong usage or unusable\n  input.\n";
   if (c.path == "hadal") {
     section(out, "Environment");
     out +=

@@ -31,7 +31,7 @@ std::string duration_text(double seconds) {
 
 int report(const Error& error) {
   note("hadal: {}\n", error.what);
-  return error.code == ErrorCode::kCancelled ? 130 : exit_status(error.code);  // 130: the convention of shells
+  return exit_status(error.code);
 }
 
 void note_text(std::string_view text) { std::fwrite(text.data(), 1, text.size(), stderr); }

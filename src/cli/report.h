@@ -11,7 +11,8 @@
 
 namespace hadal::cli {
 
-// Prints "hadal: <sentence>" to stderr and gives the exit status: base/result.h's, 130 for Ctrl-C.
+// Prints "hadal: <sentence>" to stderr and gives the exit status: base/result.h's; work that Ctrl-C stopped
+// has failed, so that is 1.
 int report(const Error& error);
 
 // Prints to stderr. A stderr that takes nothing is no reason to stop, so failure is ignored.

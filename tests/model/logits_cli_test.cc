@@ -30,8 +30,9 @@ class LogitsCommand : public testing::Test {
   Outcome run(const std::string& ids_json, const std::string& flags, const std::string& model = folder_->path(),
               const std::string& wrapper = "") {
     const std::string ids = folder_->write("ids.json", ids_json);
-    const std::string command = wrapper + std::string(HADAL_PROGRAM) + " logits --model " + model + " --ids " + ids +
-                                " --out " + out() + " " + flags + " 2>&1 >/dev/null";
+    const std::string command = wrapper + std::string(HADAL_PROGRAM) + " logits" +
+                                (model.empty() ? "" : " --model " + model) + " --ids " + ids + " --out " + out() + " " +
+                                flags + " 2>&1 >/dev/null";
     Outcome outcome;
     FILE* pipe = popen(command.c_str(), "r");
     EXPECT_TRUE(pipe);
@@ -118,7 +119,7 @@ TEST_F(LogitsCommand, ReproducesAGoldenCase) {
 }
 
 TEST_F(LogitsCommand, RunsTheEmbeddedModelAndOneToken) {
-  const Outcome outcome = run("[1]", "--mtp", "''");
+  const Outcome outcome = run("[1]", "--mtp", "");
   ASSERT_EQ(outcome.status, 0) << outcome.messages;
   const SafetensorsFile file = written();
   ASSERT_TRUE(file.find("mtp"));

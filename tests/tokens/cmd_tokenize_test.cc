@@ -83,7 +83,7 @@ TEST(CmdTokenize, NamesTheBadLine) {
   expect_bad_line("", "\"\\ud800\"\n", "half a surrogate pair");
   expect_bad_line("", "\"\\udc00x\"\n", "half a surrogate pair");
   expect_bad_line("", "\"\\ud800\\u0041\"\n", "half a surrogate pair");
-  expect_bad_line("--decode", "[3]\n[768]\n", "line 2 of standard input: 768 is not an id");
+  expect_bad_line("--decode", "[3]\n[1024]\n", "line 2 of standard input: 1024 is not an id");
   expect_bad_line("--decode", "[-1]\n", "line 1 of standard input: -1 is not an id");
   expect_bad_line("--decode", "[1.5]\n", "line 1 of standard input: an entry of the list is not an integer");
   expect_bad_line("--decode", "\"a\"\n", "line 1 of standard input: not a JSON list");

@@ -147,7 +147,7 @@ TEST(Tokenizer, DecodesWithReplacementAndRefusesUnknownIds) {
   const auto text = nano().decode(ids);
   ASSERT_FALSE(text);
   EXPECT_EQ(text.error().code, ErrorCode::kUsage);
-  EXPECT_NE(text.error().what.find("768"), std::string::npos) << text.error().what;
+  EXPECT_NE(text.error().what.find("1024"), std::string::npos) << text.error().what;
   std::string bytes;
   EXPECT_FALSE(nano().decode_bytes(ids, bytes));
 }
@@ -192,7 +192,7 @@ TEST(StreamDecoder, GivesTheWholeTextInPortions) {
     // Any ids, so that characters are cut, completed and broken in every way.
     std::vector<TokenId> ids;
     for (std::size_t n = test::below(random, 40); n > 0; --n)
-      ids.push_back(TokenId{static_cast<std::int32_t>(test::below(random, 768))});
+      ids.push_back(TokenId{static_cast<std::int32_t>(test::below(random, 1024))});
     if (i % 2 == 0) ids = nano().encode(test::random_text(random, 20));
     StreamDecoder decoder(nano());
     std::string text;
@@ -217,7 +217,7 @@ TEST(StreamDecoder, RefusesUnknownIdsAndGoesOn) {
   std::string text;
   ASSERT_EQ(ids.size(), 2u);
   ASSERT_TRUE(decoder.push(ids[0], text));
-  EXPECT_FALSE(decoder.push(TokenId{768}, text));
+  EXPECT_FALSE(decoder.push(TokenId{1024}, text));
   EXPECT_FALSE(decoder.push(TokenId{-1}, text));
   ASSERT_TRUE(decoder.push(ids[1], text));
   EXPECT_EQ(text, "é");
