@@ -137,7 +137,9 @@ Fit fit(const ModelPlan& plan, const MachineLimits& machine) {
   const EngineMemory& engine = *plan.engine;
   const std::int64_t available = machine.info.memory_available_bytes;
   f.step_bytes = engine.step_bytes(plan.context, std::max(1, machine.info.cores));
-  f.needed_bytes = engine.weights_bytes + engine.session_bytes(plan.context) + f.step_bytes + machine.program_bytes;
+  const std::int64_t prompt_bytes = plan.context * std::int64_t{sizeof(TokenId)};  // the ids a caller hands over
+  f.needed_bytes =
+      engine.weights_bytes + engine.session_bytes(plan.context) + f.step_bytes + machine.program_bytes + prompt_bytes;
   f.weights_fit = engine.weights_bytes <= available;
   f.sessions = sessions_that_fit(engine, plan.context, std::max(1, machine.info.cores), available);
   const double bytes = plan.weights->active_bytes + plan.reads.entries + plan.reads.keys;

@@ -67,7 +67,7 @@ struct Fit {
   bool weights_fit = false;
   std::int64_t sessions = 0;      // at the context, beside the weights
   std::int64_t step_bytes = 0;    // working memory of a prefill step at the context
-  std::int64_t needed_bytes = 0;  // weights, one session, a step, and the program itself
+  std::int64_t needed_bytes = 0;  // weights, one session and its prompt, a step, the program itself
   // One sequence at the context, tokens per second: the smaller of what memory and arithmetic allow. Limits, not
   // forecasts; 0 unknown.
   double memory_limit = 0, arithmetic_limit = 0;
