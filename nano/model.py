@@ -27,19 +27,14 @@ class Rot:
         self.f = {False: inv_freq(c["qk_rope_head_dim"], c["rope_theta"]),
                   True: inv_freq(c["qk_rope_head_dim"], c["compress_rope_theta"], rs["original_max_position_embeddings"],
                                  rs["factor"], rs["beta_fast"], rs["beta_slow"])}
-        self.pos, self.cache, self.there = None, {}, {}
+        self.pos, self.cache = None, {}
 
     def set(self, pos):                                  # numpy int array of positions, one per token of the sequence
-        if torch.is_tensor(pos) or self.pos is None or len(pos) != len(self.pos) or (pos != self.pos).any():
+        if self.pos is None or len(pos) != len(self.pos) or (pos != self.pos).any():
             self.pos, self.cache = pos, {}
 
     def table(self, comp, stride=1):
         k = (comp, stride)
-        if k not in self.cache and torch.is_tensor(self.pos):      # positions on an accelerator
-            if comp not in self.there:
-                self.there[comp] = torch.from_numpy(self.f[comp]).to(self.pos.device)
-            a = (self.pos[::stride].float()[:, None] * self.there[comp]).double()
-            self.cache[k] = (torch.cos(a).float(), torch.sin(a).float())
         if k not in self.cache:
             a = (self.pos[::stride].astype(np.float32)[:, None] * self.f[comp]).astype(np.float64)
             self.cache[k] = (torch.from_numpy(np.cos(a).astype(np.float32)), torch.from_numpy(np.sin(a).astype(np.float32)))
@@ -88,7 +83,7 @@ def select(scores, k):
     """[B, T, M] -> uint8 mask of the k best blocks of each row, ties towards the lowest block.
 
     Float64 leaves room below float32's last bit for the block number; rows go in slices to bound the memory."""
-    if K.use_plain or scores.is_cuda:
+    if K.use_plain:
         return plain.chosen(scores, k)
     B, T, M = scores.shape
     out = torch.zeros(B, T, M, dtype=torch.uint8)

@@ -1,31 +1,12 @@
-"""The element-wise operators of the training model in plain PyTorch, for accelerators; kernels.py chooses between these and fused.c.
-
-Each is written to be compiled as one small function (torch.compile, where it exists): a step is bound by memory traffic, so what matters is
-that no large intermediate is written twice."""
+"""The element-wise operators of the training model in plain PyTorch, for machines without a C compiler and as a second opinion on fused.c;
+kernels.py chooses."""
 import torch
 
-compiling = False                            # train_cuda.py switches it on
 
-
-def _fused(f):
-    """f, compiled at its first use when compiling is on"""
-    cell = []
-
-    def call(*a):
-        if not compiling:
-            return f(*a)
-        if not cell:
-            cell.append(torch.compile(f, dynamic=True))
-        return cell[0](*a)
-    return call
-
-
-@_fused
 def _rms(x, w, eps: float):
     return x * torch.rsqrt(x.square().mean(-1, keepdim=True) + eps) * w
 
 
-@_fused
 def _rms_bare(x, eps: float):
     return x * torch.rsqrt(x.square().mean(-1, keepdim=True) + eps)
 
@@ -35,7 +16,6 @@ def rms(x, w, eps):
     return (_rms_bare(flat, eps) if w is None else _rms(flat, w, eps)).view(x.shape)
 
 
-@_fused
 def _rope(x, cs, sn, sign: float):
     """x [N, T, inner, D]"""
     rd = 2 * cs.shape[1]
@@ -50,7 +30,6 @@ def rope(x, cs, sn, inner, inverse):
     return _rope(x.reshape(-1, T, inner, D), cs, sn, -1.0 if inverse else 1.0).view(x.shape)
 
 
-@_fused
 def _weigh(z, kv):
     """[.., slots, D] -> [.., D]: softmax over the slots, per channel"""
     return (torch.softmax(z, -2) * kv).sum(-2)
@@ -66,7 +45,6 @@ def pool(kv, z, ape, r, hd, overlap):
     return _weigh(z, kv)
 
 
-@_fused
 def _swiglu(g, v, wt, lim: float):
     """g, v [R, E, I], wt [R, E]"""
     return torch.nn.functional.silu(g.clamp_max(lim)) * v.clamp(-lim, lim) * wt[..., None]
@@ -99,17 +77,14 @@ class Sinkhorn(torch.autograd.Function):
         return g, None, None
 
 
-@_fused
 def _inverse_rms(x, eps: float):
     return torch.rsqrt(x.square().mean(-1, keepdim=True) + eps)
 
 
-@_fused
 def _mix(X, A):
     return (A[:, :, None] * X).sum(1)
 
 
-@_fused
 def _post(y, X, C, B):
     """X'_k = C_k y + sum_j B_jk X_j"""
     return C[:, :, None] * y[:, None] + (B[:, :, :, None] * X[:, :, None]).sum(1)
@@ -129,7 +104,6 @@ def hc_post(y, X, C, B):
     return _post(y, X, C, B)
 
 
-@_fused
 def _masked(s1, s2, sink, scale: float, seen1, seen2):
     """softmax over window and compressed entries and the sink: s1 [B, n, H, w, 2w], s2 [B, n, H, w, M], masks broadcast"""
     a, b = torch.where(seen1, s1 * scale, -1e30), torch.where(seen2, s2 * scale, -1e30)
@@ -139,7 +113,6 @@ def _masked(s1, s2, sink, scale: float, seen1, seen2):
     return a / total, b / total
 
 
-@_fused
 def _masked_window(s1, sink, scale: float, seen1):
     a = torch.where(seen1, s1 * scale, -1e30)
     top = torch.maximum(a.amax(-1), sink)[..., None]

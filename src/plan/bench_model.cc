@@ -20,13 +20,6 @@ std::vector<TokenId> random_tokens(const ModelConfig& config, std::int64_t count
   return ids;
 }
 
-// Tokens per second that arithmetic alone allows at this depth.
-double arithmetic_limit(const ModelPlan& plan, const MachineLimits& machine) {
-  if (machine.bf16_ops_per_second <= 0 || machine.int8_ops_per_second <= 0) return 0;
-  return 1 / ((plan.flops->total() - plan.flops->index) / machine.bf16_ops_per_second +
-              plan.flops->index / machine.int8_ops_per_second);
-}
-
 class Bench {
  public:
   Bench(std::shared_ptr<const Checkpoint> checkpoint, const ModelBenchOptions& options)
@@ -107,7 +100,8 @@ class Bench {
       HADAL_CHECK_OK(s.feed(ids));
       best = std::max(best, static_cast<double>(piece) / one.seconds());
     } while (all.seconds() < options_.seconds);
-    return give({"prefill", deep.length(), best, arithmetic_limit(plan, machine_), "tokens/s", deep.memory_bytes()});
+    return give(
+        {"prefill", deep.length(), best, fit(plan, machine_).arithmetic_limit, "tokens/s", deep.memory_bytes()});
   }
 
   // Restoring checks every byte; the limit is reading the file once from the page cache.

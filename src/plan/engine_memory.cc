@@ -40,19 +40,7 @@ std::int64_t packed_matrix_bytes(const TensorSpec& t, DType dtype, const ModelCo
 
 DTypeOf release_dtypes(ReleaseKind kind) {
   return [kind](const TensorSpec& t) {
-    switch (t.storage) {
-      case Storage::kFp8:
-        return DType::kE4M3;
-      case Storage::kExpert:
-        return kind == ReleaseKind::kBase ? DType::kE4M3 : DType::kI8;
-      case Storage::kBf16:
-        return DType::kBF16;
-      case Storage::kF32:
-        return DType::kF32;
-      case Storage::kI64:
-        return DType::kI64;
-    }
-    return DType::kF32;
+    return kind == ReleaseKind::kBase && t.storage == Storage::kExpert ? DType::kE4M3 : release_dtype(t.storage);
   };
 }
 

@@ -91,27 +91,11 @@ struct Piece {
   }
 };
 
-DType release_dtype(const TensorSpec& t) {
-  switch (t.storage) {
-    case Storage::kFp8:
-      return DType::kE4M3;
-    case Storage::kExpert:
-      return DType::kI8;
-    case Storage::kBf16:
-      return DType::kBF16;
-    case Storage::kF32:
-      return DType::kF32;
-    case Storage::kI64:
-      return DType::kI64;
-  }
-  return DType::kF32;
-}
-
 std::vector<Piece> pieces_of(const TensorTable& table, const ModelConfig& config, bool with_mtp) {
   std::vector<Piece> out;
   for (const TensorSpec& t : table.tensors()) {
     if (t.presence == Presence::kIgnored || (t.presence == Presence::kMtp && !with_mtp)) continue;
-    const DType dtype = release_dtype(t);
+    const DType dtype = release_dtype(t.storage);
     const auto form = stored_form(t, dtype, config.weight_block_size);
     if (!form) continue;  // the release's own form always is accepted
     out.push_back({t.name, dtype, form->shape, &t, false});

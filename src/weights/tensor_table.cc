@@ -216,6 +216,22 @@ std::optional<StoredForm> stored_form(const TensorSpec& spec, DType dtype, std::
   return std::nullopt;
 }
 
+DType release_dtype(Storage storage) {
+  switch (storage) {
+    case Storage::kFp8:
+      return DType::kE4M3;
+    case Storage::kExpert:
+      return DType::kI8;
+    case Storage::kBf16:
+      return DType::kBF16;
+    case Storage::kF32:
+      return DType::kF32;
+    case Storage::kI64:
+      return DType::kI64;
+  }
+  return DType::kF32;
+}
+
 std::string_view storage_dtypes(Storage storage) {
   switch (storage) {
     case Storage::kFp8:

@@ -187,6 +187,7 @@ struct StoredForm {
 };
 std::optional<StoredForm> stored_form(const TensorSpec& spec, DType dtype, std::int64_t block);
 
+DType release_dtype(Storage storage);              // the form releases store it in
 std::string_view storage_dtypes(Storage storage);  // for errors: "F8_E4M3, BF16 or F32"
 std::string_view class_name(TensorClass group);    // "routed experts"
 

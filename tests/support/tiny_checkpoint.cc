@@ -43,58 +43,34 @@ class Random {
 };
 
 Json config_json(const TinyShape& s) {
-  Json c;
-  c["architectures"] = {"DeepseekV4ForCausalLM"};
-  c["model_type"] = "deepseek_v4";
-  c["vocab_size"] = s.vocab_size;
-  c["hidden_size"] = s.hidden_size;
-  c["num_hidden_layers"] = s.compress_ratios.size();
-  c["num_hash_layers"] = s.num_hash_layers;
-  c["num_nextn_predict_layers"] = s.mtp ? 1 : 0;
-  c["num_attention_heads"] = s.num_attention_heads;
-  c["num_key_value_heads"] = 1;
-  c["head_dim"] = s.head_dim;
-  c["qk_rope_head_dim"] = s.qk_rope_head_dim;
-  c["q_lora_rank"] = s.q_lora_rank;
-  c["o_groups"] = s.o_groups;
-  c["o_lora_rank"] = s.o_lora_rank;
-  c["sliding_window"] = s.sliding_window;
-  c["compress_ratios"] = s.compress_ratios;
-  for (int i = 0; i < (s.dspark ? 3 : s.mtp ? 1 : 0); ++i) c["compress_ratios"].push_back(0);
-  c["index_n_heads"] = s.index_n_heads;
-  c["index_head_dim"] = s.index_head_dim;
-  c["index_topk"] = s.index_topk;
-  c["n_routed_experts"] = s.n_routed_experts;
-  c["n_shared_experts"] = 1;
-  c["num_experts_per_tok"] = s.num_experts_per_tok;
-  c["moe_intermediate_size"] = s.moe_intermediate_size;
-  c["scoring_func"] = "sqrtsoftplus";
-  c["routed_scaling_factor"] = s.routed_scaling_factor;
-  c["norm_topk_prob"] = true;
-  c["topk_method"] = "noaux_tc";
-  c["swiglu_limit"] = s.swiglu_limit;
-  c["hidden_act"] = "silu";
-  c["hc_mult"] = s.hc_mult;
-  c["hc_sinkhorn_iters"] = s.hc_sinkhorn_iters;
-  c["rms_norm_eps"] = 1e-6;
-  c["rope_theta"] = 10000;
-  c["compress_rope_theta"] = 160000;
-  c["rope_scaling"] = {{"type", "yarn"},
-                       {"factor", 16},
-                       {"original_max_position_embeddings", 65536},
-                       {"beta_fast", 32},
-                       {"beta_slow", 1}};
-  c["max_position_embeddings"] = 1048576;
-  c["tie_word_embeddings"] = false;
-  c["attention_bias"] = false;
-  c["bos_token_id"] = 0;
-  c["eos_token_id"] = 1;
-  c["torch_dtype"] = "bfloat16";
-  c["quantization_config"] = {{"quant_method", "fp8"},
-                              {"fmt", "e4m3"},
-                              {"scale_fmt", "ue8m0"},
-                              {"activation_scheme", "dynamic"},
-                              {"weight_block_size", {128, 128}}};
+  ModelConfig m;
+  m.vocab_size = s.vocab_size;
+  m.hidden_size = s.hidden_size;
+  m.num_hidden_layers = static_cast<std::int64_t>(s.compress_ratios.size());
+  m.num_hash_layers = s.num_hash_layers;
+  m.num_nextn_predict_layers = s.mtp ? 1 : 0;
+  m.num_attention_heads = s.num_attention_heads;
+  m.head_dim = s.head_dim;
+  m.qk_rope_head_dim = s.qk_rope_head_dim;
+  m.q_lora_rank = s.q_lora_rank;
+  m.o_groups = s.o_groups;
+  m.o_lora_rank = s.o_lora_rank;
+  m.sliding_window = s.sliding_window;
+  m.compress_ratios = s.compress_ratios;
+  m.compress_ratios.resize(s.compress_ratios.size() + (s.dspark ? 3 : s.mtp ? 1 : 0), 0);
+  m.index_n_heads = s.index_n_heads;
+  m.index_head_dim = s.index_head_dim;
+  m.index_topk = s.index_topk;
+  m.n_routed_experts = s.n_routed_experts;
+  m.num_experts_per_tok = s.num_experts_per_tok;
+  m.moe_intermediate_size = s.moe_intermediate_size;
+  m.routed_scaling_factor = s.routed_scaling_factor;
+  m.swiglu_limit = s.swiglu_limit;
+  m.hc_mult = s.hc_mult;
+  m.hc_sinkhorn_iters = s.hc_sinkhorn_iters;
+  m.rope_scaling = {.factor = 16, .original_max_position_embeddings = 65536, .beta_fast = 32, .beta_slow = 1};
+  m.max_position_embeddings = 1048576;
+  Json c = Json::parse(config_text(m));
   if (s.dspark) {
     c["dspark_block_size"] = 5;
     c["dspark_noise_token_id"] = 2;
