@@ -237,8 +237,9 @@ class Bench {
         threads_, slow ? 1 : 16,
         [&](int) {
           std::vector<float> scores(static_cast<std::size_t>(tiles * 16));
-          IndexArgs args{heads,       dim,   codes.data(),  q_scale.data(), weight.data(),
-                         keys.data(), tiles, scores.data(), nullptr};
+          const std::byte* page = keys.data();
+          IndexArgs args{heads, dim,   codes.data(), q_scale.data(), weight.data(),
+                         &page, tiles, tiles,        scores.data(),  nullptr};
           const int loops = slow ? 1 : 3;
           for (int j = 0; j < loops; ++j) set_->index_scores_packed(args);
           return 2.0 * heads * dim * 16.0 * static_cast<double>(tiles) * loops;

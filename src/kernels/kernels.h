@@ -89,14 +89,20 @@ struct AttendArgs {
 // Index keys: tiles of 16 keys, lanes = keys, laid out exactly as a kFp4 PackedMatrix with one row per key (68 bytes a
 // key at dim 128).
 struct IndexArgs {
-  int heads = 0, dim = 0;           // dim a multiple of 32
-  const std::int8_t* q = nullptr;   // [heads][dim], doubled E2M1 values (-12 .. 12)
-  const float* q_scale = nullptr;   // [heads][dim/32], powers of two, halved once for the doubling
-  const float* weight = nullptr;    // [heads]
-  const std::byte* keys = nullptr;  // tiles (packed) or float [n][dim]
-  std::int64_t tiles = 0;           // packed: number of 16-key tiles; float: number of keys
-  float* scores = nullptr;          // out [tiles*16] or [keys]
-  const float* q_f32 = nullptr;     // float entry only: [heads][dim]
+  int heads = 0, dim = 0;          // dim a multiple of 32
+  const std::int8_t* q = nullptr;  // [heads][dim], doubled E2M1 values (-12 .. 12)
+  const float* q_scale = nullptr;  // [heads][dim/32], powers of two, halved once for the doubling
+  const float* weight = nullptr;   // [heads]
+  // Pages of `page_tiles` tiles (packed; 16 keys each) or keys (float [dim]); `tiles` of them in all, so that the last
+  // page may be short. One call prepares its query once.
+  const std::byte* const* pages = nullptr;
+  std::int64_t page_tiles = 0, tiles = 0;
+  float* scores = nullptr;       // out [tiles*16] or [keys]
+  const float* q_f32 = nullptr;  // float entry only: [heads][dim]
+
+  const std::byte* tile(std::int64_t t, std::int64_t bytes) const {
+    return pages[t / page_tiles] + t % page_tiles * bytes;
+  }
 };
 
 struct KernelTable {

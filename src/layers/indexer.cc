@@ -38,9 +38,9 @@ void prepare_query(const Step& step, const IndexerInput& input, const RowFormat&
   step.kernels.scale(factor, input.head_weight + t * heads, heads, out.weight);
 }
 
-// Scores of the keys of page `page`, as many as `keys`; scores has room for whole tiles.
-void score_page(const Step& step, const RowFormat& format, const Query& query, const LayerState& state,
-                std::int64_t page, std::int64_t keys, float* scores) {
+// Scores of `keys` keys, the first of them the first of pages[0]; scores has room for whole tiles.
+void score_pages(const Step& step, const RowFormat& format, const Query& query, const std::byte* const* pages,
+                 std::int64_t per_page, std::int64_t keys, float* scores) {
   IndexArgs args;
   args.heads = static_cast<int>(step.config.index_n_heads);
   args.dim = static_cast<int>(step.config.index_head_dim);
@@ -48,8 +48,9 @@ void score_page(const Step& step, const RowFormat& format, const Query& query, c
   args.q_scale = query.q_scale;
   args.q_f32 = query.q_f32;
   args.weight = query.weight;
-  args.keys = state.keys.page(page);
+  args.pages = pages;
   args.scores = scores;
+  args.page_tiles = format.packed ? per_page / kKeyTile : per_page;
   args.tiles = format.packed ? ceil_div(keys, kKeyTile) : keys;
   (format.packed ? step.kernels.index_scores_packed : step.kernels.index_scores_f32)(args);
 }
@@ -93,6 +94,8 @@ Selection select_entries(const Step& step, const IndexerInput& input, const RowF
   float* scores = step.workspace.take<float>(sets * room);
   std::int32_t* scratch = step.workspace.take<std::int32_t>(sets * room);
   Query* queries = step.workspace.take<Query>(sets);
+  auto** pages = step.workspace.take<const std::byte*>(room / per_page);
+  for (std::int64_t p = 0; p < room / per_page; ++p) pages[p] = state.keys.page(p);
   for (std::int64_t s = 0; s < sets; ++s) {
     queries[s].q = step.workspace.take<std::int8_t>(heads * dim);
     queries[s].q_scale = step.workspace.take<float>(heads * (dim / 32));
@@ -109,15 +112,13 @@ Selection select_entries(const Step& step, const IndexerInput& input, const RowF
       return;
     }
     prepare_query(step, input, format, rotation, t, queries[set]);
-    auto score = [&](std::int64_t page, int) {
-      score_page(step, format, queries[set], state, page, std::min(per_page, n - page * per_page),
-                 scores + set * room + page * per_page);
-    };
-    std::int64_t pages = ceil_div(n, per_page);
-    if (spread)
-      step.parallel(pages, n * heads * dim / 16, score);
-    else
-      for (std::int64_t p = 0; p < pages; ++p) score(p, 0);
+    const std::int64_t runs = spread ? std::min(ceil_div(n, per_page), 8 * workers) : 1;
+    const std::int64_t run = ceil_div(ceil_div(n, per_page), runs);  // pages
+    step.parallel(runs, spread ? n * heads * dim / 16 : 0, [&](std::int64_t r, int) {
+      const std::int64_t first = r * run * per_page, keys = std::min(run * per_page, n - first);
+      if (keys > 0)
+        score_pages(step, format, queries[set], pages + r * run, per_page, keys, scores + set * room + first);
+    });
     step.kernels.top_k(scores + set * room, n, topk, picked, scratch + set * room);
   };
   if (count == 1)

@@ -366,17 +366,24 @@ std::string compare_indexer(const KernelTable& a, const KernelTable& b, Random& 
   a.encode_index_query(q.data(), heads, dim, codes.data(), scales.data());
   const auto weight = wild ? random.anys(heads) : random.normals(heads);
   std::vector<float> sa(static_cast<std::size_t>(16 * tiles)), sb = sa;
-  IndexArgs args{heads, dim, codes.data(), scales.data(), weight.data(), keys.data(), tiles, sa.data(), nullptr};
+  // One set gets the keys in one piece, the other in pages.
+  const std::byte* whole = keys.data();
+  IndexArgs args{heads, dim, codes.data(), scales.data(), weight.data(), &whole, tiles, tiles, sa.data(), nullptr};
   a.index_scores_packed(args);
   args.scores = sb.data();
+  args.page_tiles = random.range(1, static_cast<int>(tiles));
+  std::vector<const std::byte*> pages;
+  for (std::int64_t t = 0; t < tiles; t += args.page_tiles)
+    pages.push_back(keys.data() + t * (dim / 32) * kFp4TileBytes);
+  args.pages = pages.data();
   b.index_scores_packed(args);
   std::string where =
       fmt::format("heads {} dim {} tiles {} spread {}{}", heads, dim, tiles, spread, wild ? " wild" : "");
   if (auto bad = difference("index_scores_packed " + where, sa.data(), sb.data(), 16 * tiles); !bad.empty()) return bad;
 
   const auto rows = random.normals(5 * dim);
-  args = {heads, dim,       nullptr, nullptr, weight.data(), reinterpret_cast<const std::byte*>(rows.data()),
-          5,     sa.data(), q.data()};
+  const auto* key = reinterpret_cast<const std::byte*>(rows.data());
+  args = {heads, dim, nullptr, nullptr, weight.data(), &key, 5, 5, sa.data(), q.data()};
   a.index_scores_f32(args);
   args.scores = sb.data();
   b.index_scores_f32(args);

@@ -45,7 +45,7 @@ void index_scores_packed(const IndexArgs& a) {
   if (blocks > kMaxBlocks) return generic::index_scores_packed<Lanes>(a);
   alignas(32) std::byte keys[kMaxBlocks * 512];
   for (std::int64_t t = 0; t < a.tiles; ++t) {
-    const std::byte* tile = a.keys + t * blocks * kFp4TileBytes;
+    const std::byte* tile = a.tile(t, blocks * kFp4TileBytes);
     unpack_tile(tile, blocks, keys);
     Lanes::F key_scale[kMaxBlocks];
     for (int b = 0; b < blocks; ++b) {

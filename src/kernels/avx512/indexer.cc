@@ -178,7 +178,7 @@ void index_scores_packed(const IndexArgs& a) {
     if (second >= 0) Lanes::store(a.scores + 16 * second, Lanes::mul(s1, scale[1]));
   };
   for (std::int64_t t = 0; t < a.tiles; ++t) {
-    const std::byte* tile = a.keys + t * step;
+    const std::byte* tile = a.tile(t, step);
     const int slot = held < 0 ? 0 : 1;
     if (!folded || !fold_tile(tile, blocks, keys[slot], scale[slot])) {
       exact_tile(a, tile, a.scores + 16 * t);

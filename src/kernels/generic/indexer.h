@@ -11,8 +11,8 @@ namespace hadal::generic {
 template <class V>
 void index_scores_packed(const IndexArgs& a) {
   const int blocks = a.dim / 32;
-  const auto* tile = reinterpret_cast<const std::uint8_t*>(a.keys);
-  for (std::int64_t t = 0; t < a.tiles; ++t, tile += blocks * kFp4TileBytes) {
+  for (std::int64_t t = 0; t < a.tiles; ++t) {
+    const auto* tile = reinterpret_cast<const std::uint8_t*>(a.tile(t, blocks * kFp4TileBytes));
     auto score = V::zero();
     for (int h = 0; h < a.heads; ++h) {
       auto dot = V::zero();
@@ -39,12 +39,11 @@ void index_scores_packed(const IndexArgs& a) {
   }
 }
 
-// keys float [tiles][dim]; each dot product is a reduction over 16 lanes.
+// Keys are float [dim]; each dot product is a reduction over 16 lanes.
 template <class V>
 void index_scores_f32(const IndexArgs& a) {
-  const auto* keys = reinterpret_cast<const float*>(a.keys);
   for (std::int64_t t = 0; t < a.tiles; ++t) {
-    const float* key = keys + t * a.dim;
+    const auto* key = reinterpret_cast<const float*>(a.tile(t, a.dim * std::int64_t{sizeof(float)}));
     float score = 0;
     for (int h = 0; h < a.heads; ++h) {
       auto acc = V::zero();
