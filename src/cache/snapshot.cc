@@ -10,6 +10,7 @@
 #include <cstring>
 
 #include "cache/sequence.h"
+#include "files/atomic_file.h"
 
 namespace hadal {
 namespace {
@@ -46,7 +47,7 @@ std::uint64_t numerics_hash(const Model& model) {
 
 class File {
  public:
-  File(const std::string& path, int flags) : fd_(::open(path.c_str(), flags | O_CLOEXEC, 0600)) {}
+  explicit File(const std::string& path) : fd_(::open(path.c_str(), O_RDONLY | O_CLOEXEC)) {}
   ~File() {
     if (fd_ >= 0) ::close(fd_);
   }
@@ -55,17 +56,6 @@ class File {
   bool ok() const { return fd_ >= 0; }
   int fd() const { return fd_; }
 
-  bool write_all(const void* data, std::size_t bytes) {
-    auto* p = static_cast<const char*>(data);
-    while (bytes) {
-      ssize_t n = ::write(fd_, p, bytes);
-      if (n < 0 && errno == EINTR) continue;
-      if (n <= 0) return false;
-      p += n;
-      bytes -= static_cast<std::size_t>(n);
-    }
-    return true;
-  }
   bool read_all(void* data, std::size_t bytes) {
     auto* p = static_cast<char*>(data);
     while (bytes) {
@@ -76,11 +66,6 @@ class File {
       bytes -= static_cast<std::size_t>(n);
     }
     return true;
-  }
-  bool write_section(const void* data, std::size_t bytes) {
-    XXH128_canonical_t sum;
-    XXH128_canonicalFromHash(&sum, XXH3_128bits(data, bytes));
-    return write_all(data, bytes) && write_all(&sum, sizeof sum);
   }
   // False on a short read or a wrong checksum.
   bool read_section(void* data, std::size_t bytes) {
@@ -98,11 +83,11 @@ std::unexpected<Error> io_error(const std::string& what, const std::string& path
   return fail(ErrorCode::kIo, "cannot {} {}: {}", what, path, std::strerror(errno));
 }
 
-// Makes the rename itself durable.
-void sync_directory_of(const std::string& path) {
-  std::size_t slash = path.rfind('/');
-  File dir(slash == std::string::npos ? "." : path.substr(0, slash + 1), O_RDONLY | O_DIRECTORY);
-  if (dir.ok()) ::fsync(dir.fd());
+void write_section(AtomicFile& file, const void* data, std::size_t bytes) {
+  XXH128_canonical_t sum;
+  XXH128_canonicalFromHash(&sum, XXH3_128bits(data, bytes));
+  file.write(data, bytes);
+  file.write(&sum, sizeof sum);
 }
 
 }  // namespace
@@ -121,26 +106,16 @@ Status Sequence::save(const std::string& path) const {
   h.length = static_cast<std::uint64_t>(state_.length);
   h.checksum = XXH3_64bits(&h, offsetof(Header, checksum));
 
-  std::string temporary = path + ".part";
-  {
-    File out(temporary, O_WRONLY | O_CREAT | O_TRUNC);
-    if (!out.ok()) return io_error("create", temporary);
-    bool ok = out.write_all(&h, sizeof h) && out.write_section(tokens_.data(), tokens_.size() * sizeof(TokenId)) &&
-              out.write_section(block_.get(), h.state_bytes);
-    for (std::size_t i = 0; ok && i < pages_.size(); ++i) ok = out.write_section(pages_[i].bytes(), h.page_bytes);
-    if (!ok || ::fsync(out.fd()) != 0) {
-      auto error = io_error("write", temporary);
-      ::unlink(temporary.c_str());
-      return error;
-    }
-  }
-  if (::rename(temporary.c_str(), path.c_str()) != 0) return io_error("rename to", path);
-  sync_directory_of(path);
-  return {};
+  AtomicFile file = HADAL_TRY(AtomicFile::create(path, 0600));
+  file.write(&h, sizeof h);
+  write_section(file, tokens_.data(), tokens_.size() * sizeof(TokenId));
+  write_section(file, block_.get(), h.state_bytes);
+  for (const PageRef& page : pages_) write_section(file, page.bytes(), h.page_bytes);
+  return file.commit();
 }
 
 Result<Sequence> Sequence::restore(std::shared_ptr<Model> model, const std::string& path) {
-  File in(path, O_RDONLY);
+  File in(path);
   if (!in.ok()) return io_error("open", path);
   struct stat info;
   if (::fstat(in.fd(), &info) != 0) return io_error("read", path);
