@@ -116,6 +116,13 @@ class CommandLine {
     c->add_flag("--json", value, "print one JSON document on stdout and nothing else");
   }
 
+  // One file per use of the option, so that a positional argument may follow.
+  void plots(CLI::App* c, std::vector<std::string>& value, const std::string& what) {
+    c->add_option("--plot", value, "draw " + what + " into this file, .svg or .png; may be given twice")
+        ->allow_extra_args(false)
+        ->type_name("FILE");
+  }
+
   void define_run() {
     RunOptions& o = run_;
     CLI::App* c = command(app_, "run", "answer one prompt, or chat", [&o] { return run_run(o); });
@@ -151,6 +158,7 @@ class CommandLine {
     choices_[m] = published_models();
     choices_[m].insert(choices_[m].begin(), "nano");
     number(c, "--context", o.context, "length of a session, in tokens")->capture_default_str();
+    plots(c, o.plots, "work and cache against context");
     json(c, o.json);
   }
 
@@ -226,6 +234,7 @@ class CommandLine {
           ->type_name("S")
           ->capture_default_str();
       threads(m, o.threads);
+      if (name == std::string_view("depth")) plots(m, o.plots, "speed, work and cache against context");
       json(m, o.json);
     }
     SliceOptions& s = slice_;

@@ -14,17 +14,6 @@
 namespace hadal::cli {
 namespace {
 
-nlohmann::ordered_json machine_json(const MachineInfo& m) {
-  return {{"model", m.model_name},
-          {"cores", m.cores},
-          {"isa", m.isa},
-          {"l1d_bytes", m.l1d_bytes},
-          {"l2_bytes", m.l2_bytes},
-          {"l3_bytes", m.l3_bytes},
-          {"memory_total_bytes", m.memory_total_bytes},
-          {"memory_available_bytes", m.memory_available_bytes}};
-}
-
 double rounded(double x, double step) { return std::round(x / step) * step; }
 
 }  // namespace
@@ -33,9 +22,7 @@ int run_bench_kernels(const BenchOptions& options) {
   const MachineInfo machine = machine_info();
   const int threads = options.threads > 0 ? options.threads : machine.cores;
   if (!options.json) {
-    fmt::print("{}, {} cores, {} MiB last-level cache, {:.1f} GB memory; {} thread{}, CPU time\n", machine.model_name,
-               machine.cores, machine.l3_bytes >> 20, static_cast<double>(machine.memory_total_bytes) / 1e9, threads,
-               threads == 1 ? "" : "s");
+    fmt::print("{}; {} thread{}, CPU time\n", machine_text(machine), threads, threads == 1 ? "" : "s");
     fmt::print("kernel sets: {}\n", kernel_sets_text());
     fmt::print("{:<12} {:<7} {:>10} {:>10}  {:<8} {:>6}\n", "kernel", "set", "rate", "limit", "unit", "share");
   }
@@ -50,7 +37,8 @@ int run_bench_kernels(const BenchOptions& options) {
     return report({ErrorCode::kNoMemory, fmt::format("no memory for the benchmark's buffers; {} threads need {} MB",
                                                      threads, threads * 140)});
   if (options.json) {
-    nlohmann::ordered_json out = {{"machine", machine_json(machine)}, {"rows", nlohmann::ordered_json::array()}};
+    nlohmann::ordered_json out = {{"machine", nlohmann::ordered_json::parse(machine_json(machine))},
+                                  {"rows", nlohmann::ordered_json::array()}};
     for (const BenchRow& r : rows)
       out["rows"].push_back({{"name", r.name},
                              {"isa", r.isa},

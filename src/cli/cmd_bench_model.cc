@@ -2,14 +2,17 @@
 #include <fmt/format.h>
 
 #include <cstdlib>
+#include <filesystem>
 #include <nlohmann/json.hpp>
 
 #include "cli/embedded.h"
 #include "cli/options.h"
 #include "cli/report.h"
+#include "files/display_name.h"
 #include "kernels/kernels.h"
 #include "machine/cores.h"
 #include "plan/bench_model.h"
+#include "plan/figure.h"
 #include "weights/random_weights.h"
 
 namespace hadal::cli {
@@ -24,6 +27,16 @@ nlohmann::ordered_json row_json(const ModelBenchRow& r, int threads) {
   return out;
 }
 
+// The last name of a path: what a title can hold.
+std::string model_title(const std::string& directory) {
+  std::error_code error;
+  const auto whole = std::filesystem::absolute(directory, error).lexically_normal();
+  std::string name = display_name((whole.has_filename() ? whole : whole.parent_path()).filename().string());
+  for (char& c : name)
+    if (static_cast<unsigned char>(c) > 0x7E) c = '?';  // perhaps no valid UTF-8, which drawing refuses
+  return name.empty() ? "model" : name;
+}
+
 std::string temporary_directory() {
   const char* t = std::getenv("TMPDIR");
   return t && *t ? t : "/tmp";
@@ -32,6 +45,7 @@ std::string temporary_directory() {
 }  // namespace
 
 int run_bench_model(const BenchOptions& options, const std::string& what) {
+  if (Status ok = check_plots(options.plots); !ok) return report(ok.error());
   auto checkpoint = Checkpoint::open(model_files(options.model));
   if (!checkpoint) return report(checkpoint.error());
   const int threads = options.threads > 0 ? options.threads : available_cores();
@@ -48,7 +62,9 @@ int run_bench_model(const BenchOptions& options, const std::string& what) {
   bench.restore = what == "restore";
   bench.scratch_directory = temporary_directory();
   auto rows = nlohmann::ordered_json::array();
+  std::vector<ModelBenchRow> measured;
   bench.row = [&](const ModelBenchRow& r) {
+    measured.push_back(r);
     if (options.json) {
       rows.push_back(row_json(r, threads));
     } else {
@@ -62,13 +78,20 @@ int run_bench_model(const BenchOptions& options, const std::string& what) {
     }
     return !interrupted();
   };
-  if (Status done = bench_model(*checkpoint, bench); !done) return report(done.error());
+  const Status done = bench_model(*checkpoint, bench);
+  const MachineInfo machine = machine_info();
+  // Depths that did not fit end the table; what was measured before them is still worth drawing.
+  if (!measured.empty() && !interrupted()) {
+    const std::string name = options.model.empty() ? "nano" : model_title(options.model);
+    const Plot plot = depth_figure(
+        {name, (*checkpoint)->config()}, measured,
+        fmt::format("{}; {} thread{}, {}", machine_text(machine), threads, threads == 1 ? "" : "s", kernels().name));
+    if (Status written = write_plots(plot, options.plots); !written) return report(written.error());
+  }
+  if (!done) return report(done.error());
   if (options.json) {
-    const MachineInfo m = machine_info();
-    const nlohmann::ordered_json out = {
-        {"machine",
-         {{"model", m.model_name}, {"cores", m.cores}, {"isa", m.isa}, {"memory_total_bytes", m.memory_total_bytes}}},
-        {"rows", rows}};
+    const nlohmann::ordered_json out = {{"machine", nlohmann::ordered_json::parse(machine_json(machine))},
+                                        {"rows", rows}};
     fmt::print("{}\n", out.dump(2));
   }
   return 0;

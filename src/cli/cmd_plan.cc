@@ -8,6 +8,7 @@
 #include "cli/embedded.h"
 #include "cli/options.h"
 #include "cli/report.h"
+#include "plan/figure.h"
 #include "plan/plan.h"
 
 namespace hadal::cli {
@@ -265,11 +266,25 @@ Result<std::vector<ModelPlan>> plans_for(const PlanOptions& options) {
   return plans;
 }
 
+// The model asked for, or without one Flash and Pro.
+Status draw_plots(const std::vector<ModelPlan>& plans, const std::vector<std::string>& paths) {
+  if (paths.empty()) return {};
+  std::vector<AccountedModel> models;
+  if (plans.size() == 1 && plans.front().config) {
+    models.push_back({plans.front().name, *plans.front().config});
+  } else {
+    models = {{"V4-Flash", flash_config()}, {"V4-Pro", pro_config()}};
+  }
+  return write_plots(accounting_figure(models), paths);
+}
+
 }  // namespace
 
 int run_plan(const PlanOptions& options) {
+  if (Status ok = check_plots(options.plots); !ok) return report(ok.error());
   auto plans = plans_for(options);
   if (!plans) return report(plans.error());
+  if (Status drawn = draw_plots(*plans, options.plots); !drawn) return report(drawn.error());
   const MachineLimits machine = measure_machine();
   const bool one = !options.model.empty();
   if (options.json) {

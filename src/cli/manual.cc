@@ -51,6 +51,7 @@ const std::vector<Prose>& prose() {
        "flash-base, pro, pro-base, v3.2, gqa8. Without it five of them are compared.",
        {{"hadal plan", "compare the published models"},
         {"hadal plan --model flash --context 131072", "V4-Flash with 128 Ki tokens"},
+        {"hadal plan --model flash --plot flash.svg", "work and cache from 8K to 1M tokens, beside V3.2 and GQA-8"},
         {"hadal plan --model ~/DeepSeek-V4-Flash --json", "a directory, for scripts"}}},
       {"hadal inspect",
        "Compares a checkpoint directory with the tensor table of its configuration: what is stored, in which number "
@@ -98,7 +99,8 @@ const std::vector<Prose>& prose() {
        {{"hadal bench kernels --threads 1", "one thread"}, {"hadal bench kernels --json", "all cores, for scripts"}}},
       {"hadal bench decode",
        "Time of one token after a context of the given depths, the median of many, and what reading the weights and "
-       "the cache, or computing with them, would allow at best. The context is made of copies of one page, so that a "
+       "the cache, or computing with them, would allow the same threads at best, measured in turns with it. The "
+       "context is made of copies of one page, so that a "
        "million tokens need memory but no hours.",
        {{"hadal bench decode", "the embedded model at 8,192 tokens"},
         {"hadal bench decode --model slice --depths 8192,131072,1048576", "three depths"}}},
@@ -108,7 +110,8 @@ const std::vector<Prose>& prose() {
       {"hadal bench depth",
        "Decoding, prefill and cache bytes at 8,192, 131,072 and 1,048,576 tokens. Depths that do not fit in memory end "
        "the table with a sentence that says so.",
-       {{"hadal bench depth --json", "for a plot"}}},
+       {{"hadal bench depth --json", "for scripts"},
+        {"hadal bench depth --plot depth.svg --plot depth.png", "drawn, beside what V3.2 and GQA-8 would hold"}}},
       {"hadal bench load",
        "How fast a checkpoint becomes ready: bytes of packed weights per second, beside half of what memory reads, "
        "since every byte is read once and written once.",

@@ -55,6 +55,7 @@ struct ChatOptions {
 struct PlanOptions {
   std::string model;  // a directory, or flash, pro, v3.2, gqa8
   std::int64_t context = 1048576;
+  std::vector<std::string> plots;  // .svg and .png files of work and cache against context
   bool json = false;
 };
 
@@ -63,6 +64,7 @@ struct BenchOptions {
   int threads = 0;
   std::vector<std::int64_t> depths = {8192};  // tokens of context
   double seconds = 2;                         // of measuring per row
+  std::vector<std::string> plots;             // .svg and .png files; depth only
   bool json = false;
 };
 

@@ -9,6 +9,7 @@
 #include <csignal>
 #include <cstdio>
 #include <cstring>
+#include <nlohmann/json.hpp>
 
 namespace hadal::cli {
 namespace {
@@ -60,6 +61,33 @@ Status input_ended() {
   if (std::ferror(stdin) == 0) return {};
   return fail(ErrorCode::kBadInput,
               "standard input cannot be read; give it a file or a pipe (it is closed, or a folder)");
+}
+
+std::string machine_json(const MachineInfo& m) {
+  const nlohmann::ordered_json out = {{"model", m.model_name},
+                                      {"cores", m.cores},
+                                      {"isa", m.isa},
+                                      {"l1d_bytes", m.l1d_bytes},
+                                      {"l2_bytes", m.l2_bytes},
+                                      {"l3_bytes", m.l3_bytes},
+                                      {"memory_total_bytes", m.memory_total_bytes},
+                                      {"memory_available_bytes", m.memory_available_bytes}};
+  return out.dump();
+}
+
+std::string machine_text(const MachineInfo& m) {
+  return fmt::format("{}, {} core{}, {} MiB last-level cache, {:.1f} GB memory", m.model_name, m.cores,
+                     m.cores == 1 ? "" : "s", m.l3_bytes >> 20, static_cast<double>(m.memory_total_bytes) / 1e9);
+}
+
+Status check_plots(const std::vector<std::string>& paths) {
+  for (const std::string& path : paths) HADAL_CHECK_OK(check_plot_path(path));
+  return {};
+}
+
+Status write_plots(const Plot& plot, const std::vector<std::string>& paths) {
+  for (const std::string& path : paths) HADAL_CHECK_OK(write_plot(plot, path));
+  return {};
 }
 
 bool interrupted() { return g_interrupted.load(std::memory_order_relaxed); }

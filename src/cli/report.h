@@ -5,9 +5,12 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "base/clock.h"
 #include "base/result.h"
+#include "machine/probe.h"
+#include "plan/plot.h"
 
 namespace hadal::cli {
 
@@ -29,6 +32,15 @@ void hold_standard_streams();
 int finish_output(int status);
 // After the last line of standard input: an error if reading broke off, by Ctrl-C or because it cannot be read.
 Status input_ended();
+
+// What every measurement is printed with, as the value of "machine": a JSON object.
+std::string machine_json(const MachineInfo& machine);
+// The same for people, on one line.
+std::string machine_text(const MachineInfo& machine);
+
+// Plots asked for: refused before the work, written after it.
+Status check_plots(const std::vector<std::string>& paths);
+Status write_plots(const Plot& plot, const std::vector<std::string>& paths);
 
 // True once SIGINT arrived (installed by main). Long work polls it and stops cleanly.
 bool interrupted();

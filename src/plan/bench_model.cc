@@ -7,10 +7,19 @@
 #include <random>
 
 #include "base/clock.h"
+#include "base/span.h"
 #include "cache/sequence.h"
+#include "kernels/kernels.h"
+#include "machine/meter.h"
 
 namespace hadal {
 namespace {
+
+// A decode step's depth grows while it is measured; starting over after so many keeps it at the depth asked for.
+constexpr std::int64_t kStepsPerFork = 256;
+// Turns of work and yardstick within a row: many enough that both see the same weather, few enough that the yardstick
+// takes the smaller part of the time.
+constexpr int kTurns = 8;
 
 std::vector<TokenId> random_tokens(const ModelConfig& config, std::int64_t count) {
   std::mt19937 random(1);  // the same prompt for everybody
@@ -23,7 +32,7 @@ std::vector<TokenId> random_tokens(const ModelConfig& config, std::int64_t count
 class Bench {
  public:
   Bench(std::shared_ptr<const Checkpoint> checkpoint, const ModelBenchOptions& options)
-      : checkpoint_(std::move(checkpoint)), options_(options), machine_(measure_machine()) {}
+      : checkpoint_(std::move(checkpoint)), options_(options), meter_(std::max(options.threads, 1), kernels().name) {}
 
   Status run() {
     if (options_.load) HADAL_CHECK_OK(load_row());
@@ -53,8 +62,9 @@ class Bench {
     Stopwatch watch;
     HADAL_CHECK_OK(load());
     const double seconds = watch.seconds();
-    return give(
-        {"load", 0, static_cast<double>(resident_) / seconds / 1e9, machine_.read_bytes_per_second / 2e9, "GB/s", 0});
+    meter_.round();
+    const double limit = meter_.median().read_bytes_per_second / 2e9;
+    return give({"load", 0, static_cast<double>(resident_) / seconds / 1e9, limit, "GB/s", 0});
   }
 
   Result<Sequence> at_depth(std::int64_t depth) {
@@ -64,46 +74,68 @@ class Bench {
     const auto piece = static_cast<std::size_t>(model_->preferred_step());
     for (std::size_t at = 0; at < ids.size(); at += piece)
       HADAL_CHECK_OK(s.feed(std::span(ids).subspan(at, std::min(piece, ids.size() - at))));
-    // A page stays free at the model's last position, for the steps that are measured there.
-    const std::int64_t most = model_->config().max_position_embeddings / page * page - page;
-    HADAL_CHECK_OK(s.stretch(std::clamp(depth / page * page, page, std::max(page, most))));
+    // Steps of either kind must still fit behind it.
+    const std::int64_t room = round_up(std::max<std::int64_t>(model_->preferred_step(), kStepsPerFork), page);
+    const std::int64_t most = (model_->config().max_position_embeddings - room) / page * page;
+    HADAL_CHECK_OK(s.stretch(std::max(page, std::min(depth / page * page, most))));
     return s;
   }
 
-  // Median of single steps, so that a neighbour's burst does not count.
+  // What the threads that were used reach, in the seconds of the row it stands beside.
+  Fit limits(const ModelPlan& plan, const MachineMeter& meter) const {
+    const MachineRates rates = meter.median();
+    MachineLimits machine;
+    machine.read_bytes_per_second = rates.read_bytes_per_second;
+    machine.bf16_ops_per_second = rates.bf16_ops_per_second;
+    machine.int8_ops_per_second = rates.int8_ops_per_second;
+    return fit(plan, machine);
+  }
+
+  // Median of single steps, so that a neighbour's burst does not count. Work and yardstick take turns; the first step
+  // of a turn warms what the yardstick evicted, and the first of a fork copies the page it appends to: neither counts.
   Status decode_row(const Sequence& deep, const ModelPlan& plan) {
-    Sequence s = HADAL_TRY(deep.fork());
     std::vector<float> logits(static_cast<std::size_t>(model_->config().vocab_size));
     FeedOutputs outputs;
     outputs.last_logits = logits.data();
+    const std::vector<TokenId> ids = random_tokens(model_->config(), kStepsPerFork);
     std::vector<double> steps;
-    const std::vector<TokenId> ids = random_tokens(model_->config(), 4096);
+    meter_.clear();
     Stopwatch all;
-    for (std::size_t i = 0; i < ids.size() && (steps.size() < 3 || all.seconds() < options_.seconds); ++i) {
-      Stopwatch one;
-      HADAL_CHECK_OK(s.feed(std::span(ids).subspan(i, 1), outputs));
-      if (i > 0) steps.push_back(one.seconds());  // the first one copies the page it appends to
+    while (steps.size() < 3 || all.seconds() < options_.seconds) {
+      meter_.round();
+      Sequence s = HADAL_TRY(deep.fork());
+      Stopwatch turn;
+      for (std::size_t i = 0; i < ids.size() && (i < 2 || turn.seconds() < options_.seconds / kTurns); ++i) {
+        Stopwatch one;
+        HADAL_CHECK_OK(s.feed(std::span(ids).subspan(i, 1), outputs));
+        if (i > 0) steps.push_back(one.seconds());
+      }
     }
-    std::nth_element(steps.begin(), steps.begin() + static_cast<std::ptrdiff_t>(steps.size() / 2), steps.end());
-    const double rate = 1 / steps[steps.size() / 2];
-    return give({"decode", s.length(), rate, fit(plan, machine_).decode_limit(), "tokens/s", s.memory_bytes()});
+    return give({"decode", deep.length(), 1 / middle(steps), limits(plan, meter_).decode_limit(), "tokens/s",
+                 deep.memory_bytes()});
   }
 
   Status prefill_row(const Sequence& deep, const ModelPlan& plan) {
-    Sequence s = HADAL_TRY(deep.fork());
     const std::int64_t piece = model_->preferred_step();
     const std::vector<TokenId> ids = random_tokens(model_->config(), piece);
-    double best = 0;
+    std::vector<double> steps;
+    meter_.clear();
     Stopwatch all;
     do {
-      if (s.length() + piece > model_->config().max_position_embeddings) s = HADAL_TRY(deep.fork());
-      if (s.length() + piece > model_->config().max_position_embeddings) return {};  // no room for a step at this depth
+      meter_.round();
+      Sequence s = HADAL_TRY(deep.fork());
       Stopwatch one;
       HADAL_CHECK_OK(s.feed(ids));
-      best = std::max(best, static_cast<double>(piece) / one.seconds());
+      steps.push_back(one.seconds());
     } while (all.seconds() < options_.seconds);
-    return give(
-        {"prefill", deep.length(), best, fit(plan, machine_).arithmetic_limit, "tokens/s", deep.memory_bytes()});
+    return give({"prefill", deep.length(), static_cast<double>(piece) / middle(steps),
+                 limits(plan, meter_).arithmetic_limit, "tokens/s", deep.memory_bytes()});
+  }
+
+  static double middle(std::vector<double>& values) {
+    const auto at = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
+    std::nth_element(values.begin(), at, values.end());
+    return *at;
   }
 
   // Restoring checks every byte; the limit is reading the file once from the page cache.
@@ -146,7 +178,7 @@ class Bench {
 
   std::shared_ptr<const Checkpoint> checkpoint_;
   const ModelBenchOptions& options_;
-  MachineLimits machine_;
+  MachineMeter meter_;
   std::shared_ptr<Model> model_;
   std::int64_t resident_ = 0;
 };

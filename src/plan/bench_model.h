@@ -15,7 +15,7 @@ struct ModelBenchRow {
   std::string name;  // "decode", "prefill", "load", "restore"
   std::int64_t depth = 0;
   double rate = 0;   // in `unit`
-  double limit = 0;  // what memory reads and arithmetic of this machine allow, same unit; 0: not known
+  double limit = 0;  // what memory reads and arithmetic of the threads used allow, measured in turns with the rate
   std::string unit;  // "tokens/s", "GB/s"
   std::int64_t cache_bytes = 0;
 
@@ -24,8 +24,9 @@ struct ModelBenchRow {
 
 struct ModelBenchOptions {
   int threads = 0;
-  double seconds = 2;                         // of measuring per row, one step at least
-  std::vector<std::int64_t> depths = {8192};  // rounded down to whole pages
+  double seconds = 2;  // of measuring per row, one step at least
+  // Rounded down to whole pages, the longest context less a step at most.
+  std::vector<std::int64_t> depths = {8192};
   bool decode = true, prefill = true, load = false, restore = false;
   std::string scratch_directory = "/tmp";         // where `restore` writes its session file
   std::function<bool(const ModelBenchRow&)> row;  // called as each is ready; false stops
