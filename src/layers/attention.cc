@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <new>
 
 #include "base/span.h"
 #include "layers/compressor.h"
@@ -169,11 +170,10 @@ void attention(const Step& step, const AttentionWeights& weights, std::int64_t r
   std::int64_t G = c.o_groups, R = c.o_lora_rank, span = H * D / G;
   float* u = step.workspace.take<float>(count * G * R);
   auto* groups = step.workspace.take<Product>(G);
-  std::vector<Input> inputs;
-  inputs.reserve(static_cast<std::size_t>(G));
+  auto* inputs = step.workspace.take<Input>(G);
   for (std::int64_t g = 0; g < G; ++g) {
-    inputs.emplace_back(o + g * span, H * D, count, span);
-    groups[g] = {&weights.wo_a[static_cast<std::size_t>(g)], &inputs.back(), u + g * R, G * R, /*may_round=*/false};
+    Input* part = new (&inputs[g]) Input(o + g * span, H * D, count, span);
+    groups[g] = {&weights.wo_a[static_cast<std::size_t>(g)], part, u + g * R, G * R, /*may_round=*/false};
   }
   multiply(step, std::span<const Product>(groups, static_cast<std::size_t>(G)));
   Input u_input(u, G * R, count, G * R);
