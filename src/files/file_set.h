@@ -25,6 +25,7 @@ class FileSet {
     return FileSet(std::move(label), std::move(files), true);
   }
 
+  bool in_memory() const { return in_memory_; }
   const std::string& label() const { return label_; }
   std::string path_of(std::string_view name) const { return label_ + "/" + std::string(name); }
 

@@ -1,2 +1,3 @@
 find_package(simdjson REQUIRED)
-target_link_libraries(${target} PRIVATE simdjson::simdjson)
+pkg_check_modules(LIBURING REQUIRED IMPORTED_TARGET liburing)
+target_link_libraries(${target} PRIVATE simdjson::simdjson PkgConfig::LIBURING Threads::Threads)

@@ -37,6 +37,8 @@ Result<MappedFile> MappedFile::open(const std::string& path) {
   MappedFile map;
   map.path_ = path;
   map.size_ = static_cast<std::size_t>(info.st_size);
+  map.device_ = info.st_dev;
+  map.inode_ = info.st_ino;
   if (map.size_ == 0) return map;  // mmap refuses length 0
   void* data = ::mmap(nullptr, map.size_, PROT_READ, MAP_SHARED, file.fd, 0);
   if (data == MAP_FAILED) {
@@ -62,6 +64,8 @@ MappedFile& MappedFile::operator=(MappedFile&& other) noexcept {
   std::swap(path_, other.path_);
   std::swap(data_, other.data_);
   std::swap(size_, other.size_);
+  std::swap(device_, other.device_);
+  std::swap(inode_, other.inode_);
   std::swap(owned_, other.owned_);
   return *this;
 }

@@ -28,6 +28,10 @@ class MappedFile {
   Bytes bytes() const { return {data_, size_}; }
   std::uint64_t size() const { return size_; }
   const std::string& path() const { return path_; }
+  // The map shows this file (stat's st_dev and st_ino); false for a view.
+  bool is_file(std::uint64_t device, std::uint64_t inode) const {
+    return owned_ && device == device_ && inode == inode_;
+  }
 
   // Advice about a part; rounded out to pages, errors ignored since advice cannot change results.
   void advise(AccessHint hint, std::uint64_t offset, std::uint64_t length) const;
@@ -37,6 +41,7 @@ class MappedFile {
   std::string path_;
   const std::byte* data_ = nullptr;
   std::size_t size_ = 0;
+  std::uint64_t device_ = 0, inode_ = 0;
   bool owned_ = true;  // false: a view
 };
 
