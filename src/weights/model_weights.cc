@@ -11,6 +11,7 @@
 #include "weights/arena.h"
 #include "weights/checkpoint.h"
 #include "weights/pack.h"
+#include "weights/stored_matrix.h"
 
 namespace hadal {
 
@@ -60,11 +61,10 @@ class Loader {
   };
 
   const TensorSpec& spec(Role role, std::int64_t layer, std::int64_t expert);
-  StoredMatrix source(const TensorSpec& spec);
+  StoredMatrix source(const TensorSpec& spec) const { return stored_matrix(checkpoint_, spec); }
   void matrix_part(PackedMatrix& out, const TensorSpec& spec, StoredMatrix source, Encoding encoding);
   std::int64_t take(std::int64_t bytes) { return std::exchange(bytes_, round_up(bytes_ + bytes, kAlign)); }
   Status fill_vector(const VectorTask& task, const Arena& arena);
-  Error describe(const MatrixTask& task, const PackFault& fault) const;
 
   const Checkpoint& checkpoint_;
   const ModelConfig& config_;
@@ -76,23 +76,6 @@ class Loader {
 // The table was built from this configuration and the checkpoint checked against the table, so the row is there.
 const TensorSpec& Loader::spec(Role role, std::int64_t layer, std::int64_t expert) {
   return *checkpoint_.table().find(role, layer, expert);
-}
-
-StoredMatrix Loader::source(const TensorSpec& spec) {
-  const StoredTensor& weight = *checkpoint_.find(spec.name).value();
-  StoredMatrix m;
-  m.dtype = weight.dtype;
-  m.data = weight.data;
-  m.rows = spec.rows();
-  m.cols = spec.cols();
-  m.block = config_.weight_block_size;
-  const auto form = stored_form(spec, weight.dtype, m.block);
-  if (form && form->has_scale) {
-    const StoredTensor& scale = *checkpoint_.find(spec.scale_name()).value();
-    m.scale_dtype = scale.dtype;
-    m.scales = scale.data;
-  }
-  return m;
 }
 
 void Loader::matrix_part(PackedMatrix& out, const TensorSpec& spec, StoredMatrix from, Encoding encoding) {
@@ -146,14 +129,6 @@ void Loader::embedding(const std::uint16_t*& out) {
   const bool in_place = stored.dtype == DType::kBF16 && aligned;
   if (in_place) out = reinterpret_cast<const std::uint16_t*>(stored.data.data());
   vectors_.push_back({&row, in_place ? -1 : take(row.elements() * 2), nullptr, nullptr, &out});
-}
-
-Error Loader::describe(const MatrixTask& task, const PackFault& fault) const {
-  const StoredTensor& stored = *checkpoint_.find(task.spec->name).value();
-  return {ErrorCode::kBadInput,
-          fmt::format("{}/{}: {} '{}' is not a finite number at row {}, column {}; fetch the file again",
-                      checkpoint_.directory(), checkpoint_.shards()[stored.shard].file,
-                      fault.in_scale ? "scale of tensor" : "tensor", task.spec->name, fault.row, fault.col)};
 }
 
 Status Loader::fill_vector(const VectorTask& task, const Arena& arena) {
@@ -240,7 +215,7 @@ Status Loader::fill(const Arena& arena) {
     const MatrixTask& task = matrices_[slice.matrix];
     for (std::int64_t t = slice.begin; t < slice.end; ++t)
       if (auto bad = pack_tile(task.source, *task.out, t)) {
-        record(index, describe(task, *bad));
+        record(index, pack_fault_error(checkpoint_, *task.spec, *bad));
         return;
       }
   });
