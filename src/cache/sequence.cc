@@ -78,7 +78,8 @@ Status Sequence::feed(std::span<const TokenId> ids, const FeedOutputs& outputs) 
   if (wanted.mtp_logits && !with_mtp_)
     return fail(ErrorCode::kUsage, "MTP logits were asked of a sequence created without them");
   if (Status fed = model_->feed(state_, ids, wanted); !fed) {
-    damaged_ = fed.error().code == ErrorCode::kNoMemory;  // every other error is found before the step begins
+    // What is wrong with the request is found before the step begins; memory and disks fail in the middle of it.
+    damaged_ = fed.error().code != ErrorCode::kUsage && fed.error().code != ErrorCode::kUnsupported;
     return fed;
   }
   tokens_.insert(tokens_.end(), ids.begin(), ids.end());

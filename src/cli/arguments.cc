@@ -42,6 +42,22 @@ CLI::Validator whole_number(T least) {
   return CLI::Validator(check, "");
 }
 
+// Bytes: digits with K, M, G or T for a power of 1,024. Nothing for what is not that, or too large.
+std::optional<std::int64_t> parse_size(std::string_view text) {
+  constexpr std::string_view kUnits = "KMGT";
+  int shift = 0;
+  if (!text.empty())
+    if (const auto unit = kUnits.find(text.back()); unit != std::string_view::npos) {
+      shift = 10 * (static_cast<int>(unit) + 1);
+      text.remove_suffix(1);
+    }
+  std::int64_t value = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (error != std::errc() || end != text.data() + text.size() || value <= 0 || value > (INT64_MAX - 1) >> shift)
+    return std::nullopt;
+  return value << shift;
+}
+
 // Every command's options with storage for their values, and what to run once parsed.
 class CommandLine {
  public:
@@ -112,6 +128,23 @@ class CommandLine {
     number(c, "--threads", value, "worker threads (default: every core this process may use)")
         ->check(CLI::Range(0, 4096));
   }
+  void expert_memory(CLI::App* c, std::int64_t& value) {
+    auto bytes = [](const std::string& text) {
+      return text == "auto"  ? std::optional(kExpertsAuto)
+             : text == "all" ? std::optional(kExpertsAll)
+                             : parse_size(text);
+    };
+    c->add_option_function<std::string>(
+         "--expert-memory", [&value, bytes](const std::string& text) { value = *bytes(text); },
+         "memory for routed experts: a size like 12G, the rest is read from disk when needed; all; or auto, which is "
+         "all of them if they fit and else what is free")
+        ->type_name("SIZE")
+        ->check([bytes](const std::string& text) {
+          return bytes(text) ? std::string()
+                             : fmt::format("'{}' is not a size (bytes, or with K, M, G or T), 'all' or 'auto'", text);
+        })
+        ->default_str("auto");
+  }
   void json(CLI::App* c, bool& value) {
     c->add_flag("--json", value, "print one JSON document on stdout and nothing else");
   }
@@ -143,6 +176,7 @@ class CommandLine {
     numerics(c, o.numerics);
     choice(c, "--format", o.format, "generation of the chat format (default: detected)", {"preview", "0731"});
     threads(c, o.threads);
+    expert_memory(c, o.expert_memory);
     number(c, "--context", o.context, "longest context, in tokens (default: the model's)", 1);
     c->add_flag("--raw", o.raw, "the prompt is token text as it is, without a chat template");
     json(c, o.json);
@@ -185,6 +219,7 @@ class CommandLine {
         ->delimiter(',')
         ->type_name("LIST");
     threads(c, o.threads);
+    expert_memory(c, o.expert_memory);
     c->add_flag("--round-inputs", o.round_inputs, "round inputs of FP8 and FP4 matrices to FP8 (golden regime full)");
     c->add_flag("--no-round-cache", o.no_round_cache, "do not round cache rows and index keys (golden regime f32)");
     c->add_flag("--mtp", o.mtp, "also write the logits of the MTP block");
@@ -234,6 +269,7 @@ class CommandLine {
           ->type_name("S")
           ->capture_default_str();
       threads(m, o.threads);
+      expert_memory(m, o.expert_memory);
       if (name == std::string_view("depth")) plots(m, o.plots, "speed, work and cache against context");
       json(m, o.json);
     }

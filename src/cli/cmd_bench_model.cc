@@ -24,6 +24,15 @@ nlohmann::ordered_json row_json(const ModelBenchRow& r, int threads) {
   out["limit"] = r.limit > 0 ? nlohmann::ordered_json(r.limit) : nullptr;
   out["share"] = r.limit > 0 ? nlohmann::ordered_json(r.share()) : nullptr;
   out["cache_bytes"] = r.cache_bytes;
+  if (r.experts)
+    out["experts"] = {{"steps", r.steps},
+                      {"hits", r.experts->hits},
+                      {"prefetched", r.experts->prefetched},
+                      {"misses", r.experts->misses},
+                      {"prefetched_for_nothing", r.experts->wasted},
+                      {"bytes_read", r.experts->bytes_read},
+                      {"stall_seconds", r.experts->stall_seconds},
+                      {"pack_seconds", r.experts->pack_seconds}};
   return out;
 }
 
@@ -52,6 +61,7 @@ int run_bench_model(const BenchOptions& options, const std::string& what) {
 
   ModelBenchOptions bench;
   bench.threads = threads;
+  bench.expert_memory = options.expert_memory;
   bench.seconds = options.seconds;
   bench.depths = what == "depth"  ? std::vector<std::int64_t>{8192, 131072, 1048576}
                  : what == "load" ? std::vector<std::int64_t>{}

@@ -8,6 +8,7 @@
 #include <span>
 
 #include "cache/sequence.h"
+#include "cache/working_memory.h"
 #include "cli/embedded.h"
 #include "cli/options.h"
 #include "cli/report.h"
@@ -21,6 +22,7 @@ namespace {
 
 constexpr std::uint64_t kMostIdBytes = std::uint64_t{64} << 20;  // a million ids take 8 MB
 constexpr std::int64_t kMostPiece = 16384;                       // scratch memory grows with the piece
+constexpr std::int64_t kPlacedContext = 32768;                   // tokens beside which experts find their place
 constexpr std::int64_t kReferencePiece = 64;                     // often enough for the progress bar and Ctrl-C
 
 Result<std::vector<TokenId>> read_ids(const std::string& path, const ModelConfig& config) {
@@ -107,7 +109,9 @@ Result<Engine> float_engine(std::shared_ptr<const Checkpoint> checkpoint, const 
   wanted.threads = options.threads;
   wanted.plain_frequencies = std::move(tables.plain);
   wanted.compressed_frequencies = std::move(tables.compressed);
-  ModelWeights weights = HADAL_TRY(load_weights(std::move(checkpoint)));
+  const std::int64_t context = std::min<std::int64_t>(kPlacedContext, checkpoint->config().max_position_embeddings);
+  const ExpertPlacement placement = place_experts(*checkpoint, wanted, context, options.expert_memory);
+  ModelWeights weights = HADAL_TRY(load_weights(std::move(checkpoint), placement));
   const std::shared_ptr<Model> model = HADAL_TRY(Model::create(std::move(weights), std::move(wanted)));
   Sequence empty = HADAL_TRY(Sequence::create(model, options.mtp));
   auto sequence = std::make_shared<Sequence>(std::move(empty));

@@ -183,6 +183,11 @@ class Runner {
       line += fmt::format(" = {:.2f} GB/s of weights, {:.0f}% of the {:.1f} GB/s this machine reads", rate / 1e9,
                           100 * rate / limit, limit / 1e9);
     }
+    if (const ExpertStats* e = engine_.model ? engine_.model->expert_stats() : nullptr)
+      line += fmt::format(
+          "; {:.0f}% of {} experts in memory, {:.0f}% prefetched, {:.2f} GB read by {}, {:.2f} s waited",
+          100 * e->hit_rate(), e->asked(), 100 * e->prefetch_rate(), static_cast<double>(e->bytes_read) / 1e9,
+          engine_.model->weights().expert_store()->method(), e->stall_seconds);
     note("{}; context {} tokens, {:.1f} MiB of cache]\n", line, timeline_->length(),
          static_cast<double>(timeline_->memory_bytes()) / (1 << 20));
   }
@@ -230,6 +235,19 @@ void print_json(Runner& runner, const Turn& turn, bool raw) {
     out["decode_weight_bytes_per_second"] = rate;
     out["read_bandwidth_bytes_per_second"] = runner.bandwidth();
     out["bandwidth_share"] = rate / runner.bandwidth();
+  }
+  if (const ExpertStats* e = runner.engine().model ? runner.engine().model->expert_stats() : nullptr) {
+    const ExpertStore& store = *runner.engine().model->weights().expert_store();
+    out["experts"] = {{"hits", e->hits},
+                      {"prefetched", e->prefetched},
+                      {"misses", e->misses},
+                      {"prefetched_for_nothing", e->wasted},
+                      {"bytes_read", e->bytes_read},
+                      {"stall_seconds", e->stall_seconds},
+                      {"pack_seconds", e->pack_seconds},
+                      {"slots", store.slots()},
+                      {"memory_bytes", store.memory_bytes()},
+                      {"read_by", store.method()}};
   }
   out["context_tokens"] = runner.timeline().length();
   out["cache_bytes"] = runner.timeline().memory_bytes();
@@ -347,6 +365,8 @@ Status run(const RunOptions& options) {
   engine_options.reference = options.numerics == "reference";
   engine_options.model.numerics.fast = options.numerics == "trained";
   engine_options.model.threads = options.threads;
+  engine_options.expert_memory = options.expert_memory;
+  if (options.context > 0) engine_options.context_tokens = options.context;
   Runner runner(options, HADAL_TRY(Engine::open(checkpoint, engine_options)));
   HADAL_CHECK_OK(runner.start());
   return options.prompt ? run_once(runner, conversation, options) : chat_loop(runner, conversation);

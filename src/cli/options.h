@@ -9,6 +9,9 @@
 
 namespace hadal::cli {
 
+// --expert-memory: bytes; or "auto", all if they fit; or "all". The values of ExpertPlacement.
+constexpr std::int64_t kExpertsAuto = -1, kExpertsAll = INT64_MAX;
+
 struct RunOptions {
   std::string model;                  // directory; empty: the embedded nano model
   std::optional<std::string> prompt;  // -p; absent: interactive chat
@@ -27,6 +30,7 @@ struct RunOptions {
   bool json = false;
   bool quiet = false;  // no statistics line
   bool raw = false;    // prompt is token text as is, no template
+  std::int64_t expert_memory = kExpertsAuto;
 };
 
 struct InspectOptions {
@@ -41,6 +45,7 @@ struct LogitsOptions {
   std::vector<std::int64_t> chunks;
   int threads = 0;
   bool round_inputs = false, no_round_cache = false, mtp = false;
+  std::int64_t expert_memory = kExpertsAuto;
 };
 
 struct TokenizeOptions {
@@ -66,6 +71,7 @@ struct BenchOptions {
   double seconds = 2;                         // of measuring per row
   std::vector<std::string> plots;             // .svg and .png files; depth only
   bool json = false;
+  std::int64_t expert_memory = kExpertsAuto;
 };
 
 struct SliceOptions {

@@ -87,11 +87,12 @@ void AsyncReader::submit(std::uint32_t slot) {
                  static_cast<std::uint32_t>(p.read.length - from), p.read.buffer + from, slot});
 }
 
-// The file is still the one that was opened. A file cut off and grown again reads as zeros, which are valid weights.
-Status AsyncReader::check(const File& file, const Pending& pending) const {
+// The file is still as it was opened, and `missing` bytes, none, did not come. A file cut off and grown again reads as
+// zeros, which are valid weights.
+Status AsyncReader::check(const File& file, std::int64_t missing) const {
   struct stat info = {};
   if (::fstat(file.fd, &info) != 0) return fail(ErrorCode::kIo, "{}: cannot stat: {}", file.path, std::strerror(errno));
-  if (static_cast<std::uint64_t>(info.st_size) < file.size || pending.got < pending.read.needed)
+  if (static_cast<std::uint64_t>(info.st_size) < file.size || missing > 0)
     return fail(ErrorCode::kIo,
                 "{}: the file has become shorter since it was opened ({} bytes then, {} now); restore it", file.path,
                 file.size, info.st_size);
@@ -117,7 +118,7 @@ std::optional<AsyncReader::Done> AsyncReader::finished(bool wait) {
       out.status = fail(ErrorCode::kIo, "{}: cannot read {} bytes at {}: {}", file.path, p.read.length, p.read.offset,
                         std::strerror(static_cast<int>(-done->result)));
     else
-      out.status = check(file, p);
+      out.status = check(file, p.read.needed - p.got);
     free_.push_back(done->slot);
     return out;
   }

@@ -60,6 +60,10 @@ class AsyncReader {
   // One finished read, in any order. With `wait`, blocks; nothing only if none is unfinished (or none is finished).
   std::optional<Done> finished(bool wait);
 
+  // kIo when the file has become shorter or was written to since open(). For those who read a part of it by its
+  // mapping, where a missing page ends the process.
+  Status unchanged(int file) const { return check(files_[static_cast<std::size_t>(file)], 0); }
+
   const char* method() const { return queue_->name(); }
   bool direct(int file) const { return files_[static_cast<std::size_t>(file)].direct; }
 
@@ -77,7 +81,7 @@ class AsyncReader {
   };
   std::int64_t resume_at(const Pending& pending) const;
   void submit(std::uint32_t slot);
-  Status check(const File& file, const Pending& pending) const;
+  Status check(const File& file, std::int64_t missing) const;
 
   std::unique_ptr<ReadQueue> queue_;
   bool direct_;

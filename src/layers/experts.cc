@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "layers/linear.h"
+#include "weights/expert_store.h"
 
 namespace hadal {
 namespace {
@@ -36,49 +37,96 @@ Assignment assign(const Step& step, const Routes& routes) {
   return a;
 }
 
-// Experts [first, last) over their rows: out [rows][d].
-void run_experts(const Step& step, const MoeWeights& weights, const Assignment& a, std::int64_t first,
-                 std::int64_t last, const float* x, float* out) {
+// An expert whose weights are at hand.
+struct Active {
+  std::int64_t expert;
+  const ExpertWeights* weights;
+};
+
+// Some experts over their rows: row r of the assignment goes to out [r - base][d].
+void run_experts(const Step& step, const Assignment& a, std::span<const Active> active, std::int64_t base,
+                 const float* x, float* out) {
   const ModelConfig& c = step.config;
-  std::int64_t d = c.hidden_size, inter = c.moe_intermediate_size, base = a.begin[first], rows = a.begin[last] - base;
+  std::int64_t d = c.hidden_size, inter = c.moe_intermediate_size, rows = 0;
+  for (const Active& e : active) rows += a.begin[e.expert + 1] - a.begin[e.expert];
+  WorkspaceScope scope(step.workspace);
   float* gate = step.workspace.take<float>(rows * inter);
   float* up = step.workspace.take<float>(rows * inter);
+  float* weight = step.workspace.take<float>(rows);
   std::vector<Input> inputs;
   std::vector<Product> products;
-  inputs.reserve(static_cast<std::size_t>(last - first));
-  for (std::int64_t e = first; e < last; ++e) {
-    std::int64_t n = a.begin[e + 1] - a.begin[e], at = a.begin[e] - base;
+  inputs.reserve(active.size());
+  std::int64_t at = 0;
+  for (const Active& e : active) {
+    std::int64_t n = a.begin[e.expert + 1] - a.begin[e.expert];
     if (n == 0) continue;
-    inputs.emplace_back(x, d, n, d, a.token + a.begin[e]);
-    const ExpertWeights& w = weights.experts[static_cast<std::size_t>(e)];
-    products.push_back({&w.w1, &inputs.back(), gate + at * inter, inter});
-    products.push_back({&w.w3, &inputs.back(), up + at * inter, inter});
+    inputs.emplace_back(x, d, n, d, a.token + a.begin[e.expert]);
+    products.push_back({&e.weights->w1, &inputs.back(), gate + at * inter, inter});
+    products.push_back({&e.weights->w3, &inputs.back(), up + at * inter, inter});
+    std::copy_n(a.weight + a.begin[e.expert], n, weight + at);
+    at += n;
   }
   multiply(step, products);
   step.parallel(rows, rows * inter * 16, [&](std::int64_t r, int) {
-    step.kernels.swiglu(gate + r * inter, up + r * inter, static_cast<float>(c.swiglu_limit), a.weight[base + r], inter,
+    step.kernels.swiglu(gate + r * inter, up + r * inter, static_cast<float>(c.swiglu_limit), weight[r], inter,
                         gate + r * inter);
   });
   inputs.clear();
   products.clear();
-  for (std::int64_t e = first; e < last; ++e) {
-    std::int64_t n = a.begin[e + 1] - a.begin[e], at = a.begin[e] - base;
+  at = 0;
+  for (const Active& e : active) {
+    std::int64_t n = a.begin[e.expert + 1] - a.begin[e.expert];
     if (n == 0) continue;
     inputs.emplace_back(gate + at * inter, inter, n, inter);
-    products.push_back({&weights.experts[static_cast<std::size_t>(e)].w2, &inputs.back(), out + at * d, d});
+    products.push_back({&e.weights->w2, &inputs.back(), out + (a.begin[e.expert] - base) * d, d});
+    at += n;
   }
   multiply(step, products);
 }
 
+// Experts in the order they are asked for: ascending, those without rows left out.
+void begin_layer(const Step& step, const MoeWeights& weights, const Assignment& a) {
+  std::vector<ExpertWant> wants;
+  for (std::int64_t e = 0; e < step.config.n_routed_experts; ++e)
+    if (const std::int64_t n = a.begin[e + 1] - a.begin[e]) wants.push_back({static_cast<std::int32_t>(e), n});
+  weights.store->begin_layer(weights.layer, wants);
+}
+
+// run_experts for experts [first, last), wherever they are: those in memory first, the others as the disk gives them.
+// Each writes its own rows, so the order does not show.
+Status run_window(const Step& step, const MoeWeights& weights, const Assignment& a, std::int64_t first,
+                  std::int64_t last, const float* x, float* out) {
+  std::vector<Active> active;
+  const std::int64_t base = a.begin[first];
+  if (!weights.store) {
+    for (std::int64_t e = first; e < last; ++e) active.push_back({e, &weights.experts[static_cast<std::size_t>(e)]});
+    run_experts(step, a, active, base, x, out);
+    return {};
+  }
+  // wants are numbered over the layer
+  std::vector<std::int64_t> expert_of;
+  for (std::int64_t e = 0; e < last; ++e)
+    if (a.begin[e + 1] > a.begin[e]) expert_of.push_back(e);
+  for (;;) {
+    const auto ready = HADAL_TRY(weights.store->ready(step.pool, static_cast<std::int64_t>(expert_of.size())));
+    if (ready.empty()) return {};
+    active.clear();
+    for (const ExpertStore::Ready& r : ready)
+      active.push_back({expert_of[static_cast<std::size_t>(r.want)], r.weights});
+    run_experts(step, a, active, base, x, out);
+  }
+}
+
 }  // namespace
 
-void mixture_of_experts(const Step& step, const MoeWeights& weights, const float* x, float* y) {
+Status mixture_of_experts(const Step& step, const MoeWeights& weights, const float* x, float* y) {
   const ModelConfig& c = step.config;
   std::int64_t count = step.count(), d = c.hidden_size, inter = c.moe_intermediate_size, E = c.n_routed_experts;
   WorkspaceScope scope(step.workspace);
   Input input(x, d, count, d);
   Routes routes = route(step, weights, input);
   Assignment a = assign(step, routes);
+  if (weights.store) begin_layer(step, weights, a);
 
   std::memset(y, 0, static_cast<std::size_t>(count * d) * sizeof(float));
   // Experts go in batches whose outputs fit a bounded buffer; batches ascend, so each token's sum ascends too.
@@ -90,7 +138,7 @@ void mixture_of_experts(const Step& step, const MoeWeights& weights, const float
     if (rows > 0) {
       WorkspaceScope batch(step.workspace);
       float* out = step.workspace.take<float>(rows * d);
-      run_experts(step, weights, a, first, last, x, out);
+      HADAL_CHECK_OK(run_window(step, weights, a, first, last, x, out));
       // Rows of one token ascend by expert inside the batch; stripes of channels keep threads apart.
       constexpr std::int64_t kStripe = 256;
       std::int64_t stripes = (d + kStripe - 1) / kStripe;
@@ -114,6 +162,22 @@ void mixture_of_experts(const Step& step, const MoeWeights& weights, const float
   Input hidden(gate, inter, count, inter);
   multiply(step, {{&weights.shared.w2, &hidden, shared, d}});
   step.parallel(count, count * d, [&](std::int64_t t, int) { step.kernels.axpy(1.0f, shared + t * d, d, y + t * d); });
+  return {};
+}
+
+void prefetch_hashed(const Step& step, std::span<const BlockWeights> layers) {
+  const std::int64_t k = step.config.num_experts_per_tok;
+  std::vector<std::int32_t> experts;
+  for (const BlockWeights& layer : layers) {
+    const MoeWeights& w = layer.ffn;
+    if (!w.store || !w.tid2eid) continue;
+    experts.clear();
+    for (const TokenId id : step.ids)
+      experts.insert(experts.end(), w.tid2eid + to_int(id) * k, w.tid2eid + (to_int(id) + 1) * k);
+    std::sort(experts.begin(), experts.end());
+    experts.erase(std::unique(experts.begin(), experts.end()), experts.end());
+    w.store->prefetch(w.layer, experts);
+  }
 }
 
 }  // namespace hadal

@@ -61,13 +61,28 @@ std::int64_t expert_bytes(const ModelConfig& c, const Numerics& numerics, const 
 
 }  // namespace
 
-std::int64_t preferred_step(const ModelConfig& c) {
-  // Scratch per token is dominated by streams, queries and expert rows; 256 MiB keeps it small beside the weights of a
-  // large model, and 512 tokens already amortise a pass over every expert of a small one.
+namespace {
+
+// Scratch per token is dominated by streams, queries and expert rows.
+std::int64_t tokens_in(const ModelConfig& c, std::int64_t budget, std::int64_t most) {
   const std::int64_t per_token = 4 * (2 * c.hc_mult * c.hidden_size + 2 * c.num_attention_heads * c.head_dim +
                                       c.num_experts_per_tok * (c.hidden_size + 2 * c.moe_intermediate_size));
+  return std::clamp<std::int64_t>(budget / per_token / 128 * 128, 128, most);
+}
+
+}  // namespace
+
+std::int64_t preferred_step(const ModelConfig& c) {
+  // 256 MiB are small beside the weights of a large model, and 512 tokens already amortise a pass over every expert of
+  // a small one.
   constexpr std::int64_t kBudget = std::int64_t{256} << 20;
-  return std::clamp<std::int64_t>(kBudget / per_token / 128 * 128, 128, 1024);
+  return tokens_in(c, kBudget, 1024);
+}
+
+std::int64_t preferred_step(const ModelConfig& c, std::int64_t expert_memory_bytes) {
+  // 4,096 tokens take about as long to compute on a few cores as all experts of Flash take to read at 2 GB/s.
+  const auto budget = static_cast<std::int64_t>(kLongStepShare * static_cast<double>(expert_memory_bytes));
+  return std::max(preferred_step(c), tokens_in(c, budget, 4096));
 }
 
 std::int64_t step_footprint(const ModelConfig& c, const Numerics& numerics, const RowFormat& format,

@@ -27,8 +27,8 @@ void embed(const Step& step, const ModelWeights& weights, float* streams) {
   });
 }
 
-void block(const Step& step, const BlockWeights& weights, std::int64_t layer, const RotaryTables& tables,
-           const RowFormat& format, SequenceState& state, float* streams) {
+Status block(const Step& step, const BlockWeights& weights, std::int64_t layer, const RotaryTables& tables,
+             const RowFormat& format, SequenceState& state, float* streams) {
   std::int64_t count = step.count(), d = step.config.hidden_size;
   WorkspaceScope scope(step.workspace);
   float* h = step.workspace.take<float>(count * d);
@@ -42,8 +42,9 @@ void block(const Step& step, const BlockWeights& weights, std::int64_t layer, co
 
   mix = hyper_pre(step, weights.hc_ffn, streams, h);
   normalise(step, h, weights.ffn_norm, count, h);
-  mixture_of_experts(step, weights.ffn, h, y);
+  HADAL_CHECK_OK(mixture_of_experts(step, weights.ffn, h, y));
   hyper_post(step, mix, y, streams);
+  return {};
 }
 
 void read_out(const Step& step, const HyperConnectionWeights& collapse, const float* norm, const PackedMatrix& head,

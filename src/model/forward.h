@@ -12,8 +12,9 @@ namespace hadal {
 void embed(const Step& step, const ModelWeights& weights, float* streams);
 
 // One block: attention, then mixture of experts, each inside its hyper-connection. `layer` indexes state.layers.
-void block(const Step& step, const BlockWeights& weights, std::int64_t layer, const RotaryTables& tables,
-           const RowFormat& format, SequenceState& state, float* streams);
+// Errors: those of reading an expert.
+Status block(const Step& step, const BlockWeights& weights, std::int64_t layer, const RotaryTables& tables,
+             const RowFormat& format, SequenceState& state, float* streams);
 
 // logits [rows][vocab] = head . RMSNorm(HeadCollapse(X)) for the rows of streams [rows][n][d].
 void read_out(const Step& step, const HyperConnectionWeights& collapse, const float* norm, const PackedMatrix& head,

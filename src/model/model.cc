@@ -5,6 +5,7 @@
 #include <new>
 
 #include "layers/draft.h"
+#include "layers/experts.h"
 #include "model/forward.h"
 
 namespace hadal {
@@ -28,6 +29,11 @@ Result<std::shared_ptr<Model>> Model::create(ModelWeights weights, ModelOptions 
   return std::shared_ptr<Model>(new Model(std::move(weights), options));
 }
 
+std::int64_t Model::preferred_step() const {
+  const ExpertStore* store = weights_.expert_store();
+  return store ? hadal::preferred_step(config(), store->memory_bytes()) : hadal::preferred_step(config());
+}
+
 Status Model::feed(SequenceState& state, std::span<const TokenId> ids, const FeedOutputs& outputs) {
   const ModelConfig& c = config();
   if (ids.empty()) return {};
@@ -49,12 +55,16 @@ Status Model::feed(SequenceState& state, std::span<const TokenId> ids, const Fee
     workspace_.reset();
     Step step{c, kernels(), *pool_, workspace_, numerics_, ids, state.length};
     FlushDenormals flush;
+    if (ExpertStore* store = weights_.expert_store()) {
+      HADAL_CHECK_OK(store->begin_step(count));
+      prefetch_hashed(step, weights_.layers);
+    }
     // One row in front holds the previous step's last streams: the MTP block lags one token behind.
     float* lagging = workspace_.take<float>((count + 1) * width);
     float* streams = lagging + width;
     embed(step, weights_, streams);
     for (std::int64_t l = 0; l < L; ++l)
-      block(step, weights_.layers[static_cast<std::size_t>(l)], l, tables_, format_, state, streams);
+      HADAL_CHECK_OK(block(step, weights_.layers[static_cast<std::size_t>(l)], l, tables_, format_, state, streams));
 
     if (outputs.all_logits)
       read_out(step, weights_.hc_head, weights_.norm, weights_.head, streams, count, outputs.all_logits);
@@ -70,7 +80,7 @@ Status Model::feed(SequenceState& state, std::span<const TokenId> ids, const Fee
         Step draft{c, kernels(), *pool_, workspace_, numerics_, next, first ? 0 : state.length - 1};
         float* x = workspace_.take<float>(draft.count() * width);
         draft_input(draft, *weights_.mtp, weights_.embed, first ? streams : lagging, x);
-        block(draft, weights_.mtp->block, L, tables_, format_, state, x);
+        HADAL_CHECK_OK(block(draft, weights_.mtp->block, L, tables_, format_, state, x));
         if (outputs.mtp_logits)
           read_out(draft, weights_.mtp->hc_head, weights_.mtp->norm, weights_.head, x, draft.count(),
                    outputs.mtp_logits);

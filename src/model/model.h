@@ -12,6 +12,7 @@
 #include "layers/attention.h"
 #include "layers/footprint.h"
 #include "layers/state.h"
+#include "weights/expert_store.h"
 #include "weights/model_weights.h"
 
 namespace hadal {
@@ -44,8 +45,12 @@ class Model {
   const RowFormat& format() const { return format_; }
   const RotaryTables& tables() const { return tables_; }
   int threads() const { return pool_->size(); }
+  // What reading experts from disk came to so far; null when all of them are in memory.
+  const ExpertStats* expert_stats() const {
+    return weights_.expert_store() ? &weights_.expert_store()->stats() : nullptr;
+  }
 
-  std::int64_t preferred_step() const { return hadal::preferred_step(config()); }
+  std::int64_t preferred_step() const;
 
   // Feeds `ids` at state.length. The caller has made room in the pages. Errors: ids outside the vocabulary, a context
   // beyond max_position_embeddings, MTP asked of a model without it, memory. On error the state is as before. One call

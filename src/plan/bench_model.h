@@ -3,6 +3,7 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -18,12 +19,15 @@ struct ModelBenchRow {
   double limit = 0;  // what memory reads and arithmetic of the threads used allow, measured in turns with the rate
   std::string unit;  // "tokens/s", "GB/s"
   std::int64_t cache_bytes = 0;
+  std::int64_t steps = 0;                             // measured
+  std::optional<ExpertStats> experts = std::nullopt;  // of these steps, when they came from disk
 
   double share() const { return limit > 0 ? rate / limit : 0; }
 };
 
 struct ModelBenchOptions {
   int threads = 0;
+  std::int64_t expert_memory = ExpertPlacement::kAuto;
   double seconds = 2;  // of measuring per row, one step at least
   // Rounded down to whole pages, the longest context less a step at most.
   std::vector<std::int64_t> depths = {8192};

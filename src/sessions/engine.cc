@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "cache/working_memory.h"
+
 namespace hadal {
 namespace {
 
@@ -17,7 +19,8 @@ std::int64_t bytes_of(const BlockWeights& b, const ModelConfig& c, std::int64_t 
   if (ratio) sum += bytes_of(a.compressor);
   if (ratio == 4) sum += a.indexer.wq_b.bytes() + a.indexer.weights_proj.bytes() + bytes_of(a.indexer.compressor);
   sum += b.ffn.gate.bytes() + bytes_of(b.ffn.shared);
-  if (!b.ffn.experts.empty()) sum += c.num_experts_per_tok * bytes_of(b.ffn.experts.front());
+  const std::int64_t one = b.ffn.store ? b.ffn.store->expert_bytes() : bytes_of(b.ffn.experts.front());
+  sum += c.num_experts_per_tok * one;
   return sum;
 }
 
@@ -65,7 +68,9 @@ Result<Engine> Engine::open(std::shared_ptr<const Checkpoint> checkpoint, const 
     e.reference = std::make_shared<ReferenceModel>(HADAL_TRY(ReferenceModel::load(*e.checkpoint, reference)));
     return e;
   }
-  ModelWeights weights = HADAL_TRY(load_weights(e.checkpoint));
+  const std::int64_t context = std::min(options.context_tokens, c.max_position_embeddings);
+  ModelWeights weights = HADAL_TRY(
+      load_weights(e.checkpoint, place_experts(*e.checkpoint, options.model, context, options.expert_memory)));
   e.model = HADAL_TRY(Model::create(std::move(weights), options.model));
   return e;
 }

@@ -46,7 +46,20 @@ struct ExpertStats {
   double stall_seconds = 0;  // waiting for the disk with nothing to compute
   double pack_seconds = 0;
 
+  // What happened after `before`, an earlier copy.
+  ExpertStats since(const ExpertStats& before) const {
+    return {hits - before.hits,
+            prefetched - before.prefetched,
+            misses - before.misses,
+            wasted - before.wasted,
+            bytes_read - before.bytes_read,
+            stall_seconds - before.stall_seconds,
+            pack_seconds - before.pack_seconds};
+  }
   std::int64_t asked() const { return hits + prefetched + misses; }
+  double prefetch_rate() const {
+    return asked() > 0 ? static_cast<double>(prefetched) / static_cast<double>(asked()) : 0;
+  }
   double hit_rate() const { return asked() > 0 ? static_cast<double>(hits) / static_cast<double>(asked()) : 0; }
 };
 
@@ -69,7 +82,8 @@ class ExpertStore {
   ExpertStore(const ExpertStore&) = delete;
   ExpertStore& operator=(const ExpertStore&) = delete;
 
-  void begin_step(std::int64_t tokens);
+  // Errors: the file with the embedding, which is read through its mapping, is not what it was.
+  Status begin_step(std::int64_t tokens);
   void prefetch(std::int32_t layer, std::span<const std::int32_t> experts);
   void begin_layer(std::int32_t layer, std::span<const ExpertWant> wants);  // no expert twice
 

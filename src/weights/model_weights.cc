@@ -10,6 +10,7 @@
 #include "numbers/bf16.h"
 #include "weights/arena.h"
 #include "weights/checkpoint.h"
+#include "weights/expert_store.h"
 #include "weights/pack.h"
 #include "weights/stored_matrix.h"
 
@@ -18,12 +19,15 @@ namespace hadal {
 struct ModelWeights::Storage {
   std::shared_ptr<const Checkpoint> checkpoint;  // keeps the mapping of the embedding alive
   Arena arena;
+  std::unique_ptr<ExpertStore> experts;
 };
 
 ModelWeights::ModelWeights() = default;
 ModelWeights::~ModelWeights() = default;
 ModelWeights::ModelWeights(ModelWeights&&) noexcept = default;
 ModelWeights& ModelWeights::operator=(ModelWeights&&) noexcept = default;
+
+ExpertStore* ModelWeights::expert_store() const { return storage_ ? storage_->experts.get() : nullptr; }
 
 namespace {
 
@@ -34,7 +38,8 @@ constexpr std::int64_t kTilesPerTask = 64;  // 64 runs of 16 rows: a few MB, lon
 // and where it goes, and lays out one arena; the second fills the arena in parallel.
 class Loader {
  public:
-  explicit Loader(const Checkpoint& checkpoint) : checkpoint_(checkpoint), config_(checkpoint.config()) {}
+  Loader(const Checkpoint& checkpoint, bool with_experts)
+      : checkpoint_(checkpoint), config_(checkpoint.config()), with_experts_(with_experts) {}
 
   void matrix(PackedMatrix& out, Role role, std::int64_t layer = kNoLayer, std::int64_t expert = kNoExpert);
   void groups(std::vector<PackedMatrix>& out, Role role, std::int64_t layer, std::int64_t count);
@@ -42,6 +47,7 @@ class Loader {
   void expert_ids(const std::int32_t*& out, Role role, std::int64_t layer);
   void embedding(const std::uint16_t*& out);
 
+  bool with_experts() const { return with_experts_; }
   std::int64_t bytes() const { return bytes_; }
   Status fill(const Arena& arena);
 
@@ -70,6 +76,7 @@ class Loader {
   const ModelConfig& config_;
   std::vector<MatrixTask> matrices_;
   std::vector<VectorTask> vectors_;
+  const bool with_experts_;
   std::int64_t bytes_ = 0;
 };
 
@@ -253,8 +260,9 @@ void load_experts(Loader& load, const ModelConfig& config, MoeWeights& w, std::i
     load.expert_ids(w.tid2eid, Role::kGateTid2eid, layer);
   else
     load.floats(w.bias, Role::kGateBias, layer);
-  w.experts.resize(static_cast<std::size_t>(config.n_routed_experts));
-  for (std::int64_t e = 0; e < config.n_routed_experts; ++e) {
+  w.layer = static_cast<std::int32_t>(layer);
+  w.experts.resize(static_cast<std::size_t>(load.with_experts() ? config.n_routed_experts : 0));
+  for (std::int64_t e = 0; e < static_cast<std::int64_t>(w.experts.size()); ++e) {
     ExpertWeights& expert = w.experts[static_cast<std::size_t>(e)];
     load.matrix(expert.w1, Role::kExpertW1, layer, e);
     load.matrix(expert.w3, Role::kExpertW3, layer, e);
@@ -295,14 +303,9 @@ void load_mtp(Loader& load, const ModelConfig& config, MtpWeights& w) {
   load_head_collapse(load, w.hc_head, layer);
 }
 
-}  // namespace
-
-Result<ModelWeights> load_weights(std::shared_ptr<const Checkpoint> checkpoint) {
-  if (!checkpoint->problems().empty()) return std::unexpected(checkpoint->problems().front());
-  ModelWeights w;
-  w.config = checkpoint->config();
-  Loader load(*checkpoint);
-
+// Walks the model: afterwards `load` knows what it takes, and load.fill() fills it.
+void lay_out(Loader& load, const Checkpoint& checkpoint, ModelWeights& w) {
+  w.config = checkpoint.config();
   load.embedding(w.embed);
   w.layers.resize(static_cast<std::size_t>(w.config.num_hidden_layers));
   for (std::int64_t l = 0; l < w.config.num_hidden_layers; ++l)
@@ -310,25 +313,71 @@ Result<ModelWeights> load_weights(std::shared_ptr<const Checkpoint> checkpoint) 
   load_head_collapse(load, w.hc_head, kNoLayer);
   load.floats(w.norm, Role::kNorm);
   load.matrix(w.head, Role::kHead);
-  if (checkpoint->has_mtp()) {
+  if (checkpoint.has_mtp()) {
     w.mtp = std::make_unique<MtpWeights>();
     load_mtp(load, w.config, *w.mtp);
   }
+}
 
-  w.storage_ = std::make_unique<ModelWeights::Storage>();
-  // Linux grants more than there is and kills the process later; better to say it now.
-  if (const std::int64_t room = available_memory_bytes(); room >= 0 && load.bytes() > room)
+double gigabytes(std::int64_t bytes) { return 1e-9 * static_cast<double>(bytes); }
+
+// Bytes for experts from disk; 0: all of them are loaded. Linux grants more memory than there is and ends the process
+// later, so what cannot fit is said now.
+Result<std::int64_t> expert_memory(const Checkpoint& checkpoint, const ExpertPlacement& placement, std::int64_t all,
+                                   std::int64_t dense) {
+  const std::int64_t room = available_memory_bytes();
+  const std::string& where = checkpoint.directory();
+  if (placement.slots > 0) return 1;
+  const bool automatic = placement.memory_bytes == ExpertPlacement::kAuto;
+  const bool resident = automatic
+                            ? room < 0 || all + placement.keep_free_bytes <= room || checkpoint.files().in_memory()
+                            : placement.memory_bytes >= all - dense;
+  if (resident && room >= 0 && all > room)
     return fail(
         ErrorCode::kNoMemory,
         "{}: the packed weights need {:.1f} GB of memory and {:.1f} GB are available; see 'hadal plan --model {}'",
-        checkpoint->directory(), 1e-9 * static_cast<double>(load.bytes()), 1e-9 * static_cast<double>(room),
-        checkpoint->directory());
-  w.storage_->arena = HADAL_TRY(Arena::reserve(load.bytes()));
-  HADAL_CHECK_OK(load.fill(w.storage_->arena));
-  w.resident_bytes = load.bytes();
-  w.fingerprint = checkpoint->fingerprint();
-  w.storage_->checkpoint = std::move(checkpoint);
-  return w;
+        where, gigabytes(all), gigabytes(room), where);
+  if (resident) return 0;
+  const std::int64_t left = room - dense - placement.keep_free_bytes;
+  const std::int64_t memory =
+      automatic ? static_cast<std::int64_t>(static_cast<double>(left) / (1 + placement.keep_free_share))
+                : placement.memory_bytes;
+  if (memory <= 0 || (room >= 0 && dense + memory > room))
+    return fail(
+        ErrorCode::kNoMemory,
+        "{}: with experts on disk the other weights need {:.1f} GB, {:.1f} GB are wanted beside them and {:.1f} GB "
+        "are available; see 'hadal plan --model {}'",
+        where, gigabytes(dense), gigabytes(automatic ? placement.keep_free_bytes : memory), gigabytes(room), where);
+  return memory;
+}
+
+}  // namespace
+
+Result<ModelWeights> load_weights(std::shared_ptr<const Checkpoint> checkpoint, const ExpertPlacement& placement) {
+  if (!checkpoint->problems().empty()) return std::unexpected(checkpoint->problems().front());
+  ModelWeights all, dense;
+  Loader load_all(*checkpoint, true), load_dense(*checkpoint, false);
+  lay_out(load_all, *checkpoint, all);
+  lay_out(load_dense, *checkpoint, dense);
+  const std::int64_t memory = HADAL_TRY(expert_memory(*checkpoint, placement, load_all.bytes(), load_dense.bytes()));
+
+  const bool streamed = memory > 0;
+  ModelWeights& out = streamed ? dense : all;
+  Loader& load = streamed ? load_dense : load_all;
+  out.storage_ = std::make_unique<ModelWeights::Storage>();
+  out.storage_->arena = HADAL_TRY(Arena::reserve(load.bytes()));
+  HADAL_CHECK_OK(load.fill(out.storage_->arena));
+  out.resident_bytes = load.bytes();
+  if (streamed) {
+    auto& store = out.storage_->experts;
+    store = HADAL_TRY(ExpertStore::open(checkpoint, {memory, placement.slots, placement.reader}));
+    for (BlockWeights& b : out.layers) b.ffn.store = store.get();
+    if (out.mtp) out.mtp->block.ffn.store = store.get();
+    out.resident_bytes += store->memory_bytes();
+  }
+  out.fingerprint = checkpoint->fingerprint();
+  out.storage_->checkpoint = std::move(checkpoint);
+  return std::move(out);
 }
 
 }  // namespace hadal

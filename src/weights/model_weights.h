@@ -7,12 +7,14 @@
 #include <vector>
 
 #include "base/result.h"
+#include "files/async_reader.h"
 #include "weights/config.h"
 #include "weights/packed_matrix.h"
 
 namespace hadal {
 
 class Checkpoint;
+class ExpertStore;
 
 // mHC parameters of one sub-block: fn [(2+n)n, n*d], base [(2+n)n], scale [3]; for a head collapse fn [n, n*d], base
 // [n], scale [1].
@@ -55,8 +57,10 @@ struct MoeWeights {
   PackedMatrix gate;                      // [E, d]
   const float* bias = nullptr;            // [E]; null in hash layers
   const std::int32_t* tid2eid = nullptr;  // [vocab, k]; null in learned layers
-  std::vector<ExpertWeights> experts;     // [E]
+  std::vector<ExpertWeights> experts;     // [E]; empty when they come from the store
   ExpertWeights shared;
+  ExpertStore* store = nullptr;  // experts on disk
+  std::int32_t layer = 0;        // in the store: L is the MTP block
 };
 
 struct BlockWeights {
@@ -76,6 +80,19 @@ struct MtpWeights {
   HyperConnectionWeights hc_head;
 };
 
+// Where the routed experts are kept.
+struct ExpertPlacement {
+  static constexpr std::int64_t kAuto = -1, kAll = INT64_MAX;
+  // kAll: in memory. A size: as many as that holds, the others come from disk when they are needed
+  // (weights/expert_store.h). kAuto: all if there is room beside keep_free_bytes, else what the room allows.
+  std::int64_t memory_bytes = kAuto;
+  // For kAuto: what the caller will take beside the weights, and for every byte of expert memory once more.
+  std::int64_t keep_free_bytes = 0;
+  double keep_free_share = 0;
+  std::int64_t slots = 0;  // instead of memory_bytes, for tests
+  ReaderOptions reader;
+};
+
 struct ModelWeights {
   ModelConfig config;
   const std::uint16_t* embed = nullptr;  // BF16 [vocab, d], straight from the mapped checkpoint
@@ -87,18 +104,23 @@ struct ModelWeights {
   std::uint64_t fingerprint = 0;     // XXH3-64 over config and tensor table (names, dtypes, shapes, sampled content)
   std::int64_t resident_bytes = 0;   // memory this object holds beyond the mapping
 
+  // Null when every expert is in memory.
+  ExpertStore* expert_store() const;
+
   ModelWeights();
   ~ModelWeights();
   ModelWeights(ModelWeights&&) noexcept;
   ModelWeights& operator=(ModelWeights&&) noexcept;
 
  private:
-  friend Result<ModelWeights> load_weights(std::shared_ptr<const Checkpoint> checkpoint);
-  struct Storage;  // arenas and the checkpoint that keeps the mapping alive
+  friend Result<ModelWeights> load_weights(std::shared_ptr<const Checkpoint> checkpoint,
+                                           const ExpertPlacement& placement);
+  struct Storage;  // arenas, the expert store, and the checkpoint that keeps the mapping alive
   std::unique_ptr<Storage> storage_;
 };
 
-// Repacks every tensor of the table once. Never a partial load: the first bad tensor is the error.
-Result<ModelWeights> load_weights(std::shared_ptr<const Checkpoint> checkpoint);
+// Repacks every tensor of the table once, or all but the routed experts. Never a partial load: the first bad tensor is
+// the error. Experts on disk are checked when they are read.
+Result<ModelWeights> load_weights(std::shared_ptr<const Checkpoint> checkpoint, const ExpertPlacement& placement = {});
 
 }  // namespace hadal
