@@ -329,16 +329,17 @@ Result<std::int64_t> expert_memory(const Checkpoint& checkpoint, const ExpertPla
   const std::string& where = checkpoint.directory();
   if (placement.slots > 0) return 1;
   const bool automatic = placement.memory_bytes == ExpertPlacement::kAuto;
-  const bool resident = automatic
-                            ? room < 0 || all + placement.keep_free_bytes <= room || checkpoint.files().in_memory()
-                            : placement.memory_bytes >= all - dense;
+  const std::int64_t experts = all - dense, left = room - dense - placement.keep_free_bytes;
+  // A caller who wants to keep more free than there is will hear of it from who takes it; experts on disk do not help.
+  const bool beside = all + placement.keep_free_bytes <= room || (all <= room && left < experts / 8);
+  const bool resident =
+      automatic ? room < 0 || beside || checkpoint.files().in_memory() : placement.memory_bytes >= experts;
   if (resident && room >= 0 && all > room)
     return fail(
         ErrorCode::kNoMemory,
         "{}: the packed weights need {:.1f} GB of memory and {:.1f} GB are available; see 'hadal plan --model {}'",
         where, gigabytes(all), gigabytes(room), where);
   if (resident) return 0;
-  const std::int64_t left = room - dense - placement.keep_free_bytes;
   const std::int64_t memory =
       automatic ? static_cast<std::int64_t>(static_cast<double>(left) / (1 + placement.keep_free_share))
                 : placement.memory_bytes;
