@@ -118,11 +118,12 @@ class Bench {
       }
     }
     // With reads from disk between the steps the mean counts: they come in bursts.
-    const double seconds =
-        streams() ? std::accumulate(steps.begin(), steps.end(), 0.0) / static_cast<double>(steps.size()) : middle(steps);
-    return give_steps({"decode", deep.length(), 1 / seconds, limits(plan, meter_).decode_limit(), "tokens/s",
-                       deep.memory_bytes()},
-                      steps, before);
+    const double seconds = streams()
+                               ? std::accumulate(steps.begin(), steps.end(), 0.0) / static_cast<double>(steps.size())
+                               : middle(steps);
+    return give_steps(
+        {"decode", deep.length(), 1 / seconds, limits(plan, meter_).decode_limit(), "tokens/s", deep.memory_bytes()},
+        steps, before);
   }
 
   Status prefill_row(const Sequence& deep, const ModelPlan& plan) {
