@@ -13,6 +13,9 @@ namespace hadal {
 namespace {
 
 constexpr int kHeads = 8;  // of a tile: 16 accumulators, two loads for 16 dot products
+// Blocks whose outputs are added in one pass over acc: acc, 128 KiB for 64 heads, does not fit the first-level cache.
+constexpr int kBlocks = 4;
+constexpr int kPairs = kAttendBlock / 2;  // row pairs of a block
 
 __m512i load(const void* p) { return _mm512_loadu_si512(p); }
 __m512bh as_bf16(__m512i v) { return reinterpret_cast<__m512bh>(v); }
@@ -24,11 +27,11 @@ bool whole(const RowShape& s) { return s.nope() % 64 == 0 && s.rope_dim % 32 == 
 struct Scratch {
   std::uint16_t* rows;    // [kAttendBlock][D] bfloat16
   std::uint32_t* keys;    // [kAttendBlock / 32][D / 2][32] channel pairs
-  std::uint32_t* values;  // [D / 32][kAttendBlock / 2][32] row pairs
+  std::uint32_t* values;  // [kBlocks][D / 32][kPairs][32] row pairs
   std::uint32_t* q;       // [head tiles][D / 2][kHeads] channel pairs
-  std::uint32_t* p;       // [heads][kAttendBlock / 2] row pairs
+  std::uint32_t* p;       // [kBlocks][heads][kPairs] row pairs
   float* scores;          // [heads][kAttendBlock]
-  float* factors;         // [heads] by which this block rescales acc
+  float* factors;         // [kBlocks][heads] by which a block rescales acc
 
   Scratch(std::byte* at, int d, int heads) {
     const std::int64_t tiles = (heads + kHeads - 1) / kHeads;
@@ -38,17 +41,18 @@ struct Scratch {
     };
     take(rows, kAttendBlock * d);
     take(keys, kAttendBlock * d / 2);
-    take(values, kAttendBlock * d / 2);
+    take(values, kBlocks * kPairs * d);
     take(q, tiles * kHeads * d / 2);
-    take(p, heads * kAttendBlock / 2);
+    take(p, kBlocks * heads * kPairs);
     take(scores, heads * kAttendBlock);
-    take(factors, heads);
+    take(factors, kBlocks * heads);
   }
 };
 
 std::int64_t scratch_bytes(const RowShape& shape, int heads) {
   const std::int64_t d = shape.head_dim, padded = (heads + kHeads - 1) / kHeads * kHeads;
-  const std::int64_t own = kAttendBlock * d * 6 + padded * d * 2 + heads * (kAttendBlock * 6 + 4);
+  const std::int64_t own =
+      kAttendBlock * d * (4 + 2 * kBlocks) + padded * d * 2 + heads * (kAttendBlock * 4 + kBlocks * (4 * kPairs + 4));
   const std::int64_t generic = generic::attend_scratch_bytes<Lanes>(shape, heads);
   return (own > generic ? own : generic) + 64;
 }
@@ -96,7 +100,7 @@ void widen(const RowShape& shape, const std::byte* row, std::uint16_t* out) {
 }
 
 // 16 x 16 transpose of 32-bit words.
-void transpose(__m512i* r) {
+[[gnu::always_inline]] inline void transpose(__m512i* r) {
   __m512i t[16];
 #pragma GCC unroll 16
   for (int i = 0; i < 8; ++i) {
@@ -140,11 +144,11 @@ void arrange_keys(const Scratch& s, int d, int rows) {
 }
 
 // Channels outside, rows inside: the stores then run on, while the other order would write to 4 KiB strides.
-void arrange_values(const Scratch& s, int d, int rows) {
+void arrange_values(const Scratch& s, int d, int rows, std::uint32_t* values) {
   const __m512i first = _mm512_setr_epi64(0, 1, 8, 9, 2, 3, 10, 11),
                 second = _mm512_setr_epi64(4, 5, 12, 13, 6, 7, 14, 15);
   for (int i = 0; i < d; i += 32) {
-    std::uint32_t* out = s.values + i * (kAttendBlock / 2);
+    std::uint32_t* out = values + i * kPairs;
     const std::uint16_t* in = s.rows + i;
     for (int j = 0; j < rows; j += 2, out += 32, in += 2 * d) {
       __m512i even = load(in), odd = load(in + d);
@@ -169,33 +173,62 @@ void score_tile(std::integer_sequence<int, T...>, const std::uint32_t* q, const 
   (Lanes::store(s + T * kAttendBlock + 16, b[T]), ...);
 }
 
-// acc = acc * factor + p . v over `pairs` row pairs, 32 channels of heads T...
-template <int... T>
-void output_tile(std::integer_sequence<int, T...>, const std::uint32_t* p, const float* factors,
-                 const std::uint32_t* values, int pairs, bool fresh, float* acc, int d) {
-  __m512 a[] = {(fresh ? _mm512_setzero_ps() : _mm512_mul_ps(_mm512_set1_ps(factors[T]), Lanes::load(acc + T * d)))...};
-  __m512 b[] = {
-      (fresh ? _mm512_setzero_ps() : _mm512_mul_ps(_mm512_set1_ps(factors[T]), Lanes::load(acc + T * d + 16)))...};
-  for (int j = 0; j < pairs; ++j, ++p, values += 32) {
-    const __m512bh v0 = as_bf16(load(values)), v1 = as_bf16(load(values + 16));
-    ((a[T] = _mm512_dpbf16_ps(a[T], v0, pair(p[T * (kAttendBlock / 2)])),
-      b[T] = _mm512_dpbf16_ps(b[T], v1, pair(p[T * (kAttendBlock / 2)]))),
-     ...);
+// Blocks whose outputs wait to be added to acc.
+struct Outputs {
+  int count = 0;
+  int pairs[kBlocks];  // row pairs of each
+  bool fresh = true;   // acc holds nothing yet
+};
+
+// Rows T of a tile at a stride, addressed from two of them: GCC would otherwise keep eight pointers, most of them
+// spilled.
+struct Strided {
+  float *low, *high;
+  std::int64_t once, thrice;
+  Strided(float* at, std::int64_t stride) : low(at), high(at + 4 * stride), once(stride), thrice(3 * stride) {
+    asm("" : "+r"(high), "+r"(once), "+r"(thrice));
   }
-  (Lanes::store(acc + T * d, a[T]), ...);
-  (Lanes::store(acc + T * d + 16, b[T]), ...);
+  template <int T>
+  float* at() const {
+    float* base = T < 4 ? low : high;
+    return T % 4 == 3 ? base + thrice : base + T % 4 * once;
+  }
+};
+
+// acc = acc * factor + p . v for one block after another, 32 channels from i on, heads h + T...
+template <int... T>
+void output_tile(std::integer_sequence<int, T...>, const AttendArgs& args, const Scratch& s, const Outputs& outputs,
+                 int h, int i) {
+  const std::int64_t d = args.shape.head_dim;
+  const Strided acc(args.acc + h * d + i, d);
+  __m512 a[] = {(outputs.fresh ? _mm512_setzero_ps() : Lanes::load(acc.at<T>()))...};
+  __m512 b[] = {(outputs.fresh ? _mm512_setzero_ps() : Lanes::load(acc.at<T>() + 16))...};
+  for (int n = 0; n < outputs.count; ++n) {
+    const float* factor = s.factors + n * args.heads + h;
+    if (n > 0 || !outputs.fresh)
+      ((a[T] = _mm512_mul_ps(_mm512_set1_ps(factor[T]), a[T]), b[T] = _mm512_mul_ps(_mm512_set1_ps(factor[T]), b[T])),
+       ...);
+    const std::uint32_t* p = s.p + static_cast<std::int64_t>(n * args.heads + h) * kPairs;
+    const std::uint32_t* values = s.values + (n * d + i) * kPairs;
+    for (int j = outputs.pairs[n]; j > 0; --j, ++p, values += 32) {
+      const __m512bh v0 = as_bf16(load(values)), v1 = as_bf16(load(values + 16));
+      ((a[T] = _mm512_dpbf16_ps(a[T], v0, pair(p[T * kPairs])), b[T] = _mm512_dpbf16_ps(b[T], v1, pair(p[T * kPairs]))),
+       ...);
+    }
+  }
+  (Lanes::store(acc.at<T>(), a[T]), ...);
+  (Lanes::store(acc.at<T>() + 16, b[T]), ...);
 }
 
 using ScoreTile = void (*)(const std::uint32_t*, const std::uint32_t*, int, bool, float*);
-using OutputTile = void (*)(const std::uint32_t*, const float*, const std::uint32_t*, int, bool, float*, int);
+using OutputTile = void (*)(const AttendArgs&, const Scratch&, const Outputs&, int, int);
 template <int n>
 void score_n(const std::uint32_t* q, const std::uint32_t* keys, int pairs, bool fresh, float* s) {
   score_tile(std::make_integer_sequence<int, n>(), q, keys, pairs, fresh, s);
 }
 template <int n>
-void output_n(const std::uint32_t* p, const float* factors, const std::uint32_t* values, int pairs, bool fresh,
-              float* acc, int d) {
-  output_tile(std::make_integer_sequence<int, n>(), p, factors, values, pairs, fresh, acc, d);
+void output_n(const AttendArgs& args, const Scratch& s, const Outputs& outputs, int h, int i) {
+  output_tile(std::make_integer_sequence<int, n>(), args, s, outputs, h, i);
 }
 constexpr ScoreTile kScore[] = {nullptr,    score_n<1>, score_n<2>, score_n<3>, score_n<4>,
                                 score_n<5>, score_n<6>, score_n<7>, score_n<8>};
@@ -230,23 +263,45 @@ float softmax(const float* s, __mmask64 visible, float scale, float& max, float&
   return factor;
 }
 
+void add_outputs(const AttendArgs& a, const Scratch& t, Outputs& outputs) {
+  if (outputs.count == 0) return;
+  for (int i = 0; i < a.shape.head_dim; i += 32)
+    for (int h = 0; h < a.heads; h += kHeads) kOutput[a.heads - h < kHeads ? a.heads - h : kHeads](a, t, outputs, h, i);
+  outputs.fresh = false;
+  outputs.count = 0;
+}
+
+// Queries to bfloat16 pairs, heads of a tile side by side.
+void arrange_queries(const AttendArgs& a, const Scratch& t) {
+  const int d = a.shape.head_dim;
+  for (int h = 0; h < a.heads; h += kHeads)
+    for (int i = 0; i < d; i += 32) {
+      __m512i r[16];
+#pragma GCC unroll 16
+      for (int k = 0; k < 16; ++k) {
+        r[k] = _mm512_setzero_si512();
+        if (k >= kHeads || h + k >= a.heads) continue;
+        const float* from = a.q + static_cast<std::int64_t>(h + k) * d + i;
+        r[k] = reinterpret_cast<__m512i>(_mm512_cvtne2ps_pbh(Lanes::load(from + 16), Lanes::load(from)));
+      }
+      transpose(r);
+#pragma GCC unroll 16
+      for (int k = 0; k < 16; ++k)
+        _mm256_storeu_si256(reinterpret_cast<__m256i*>(t.q + h * (d / 2) + (i / 2 + k) * kHeads),
+                            _mm512_castsi512_si256(r[k]));
+    }
+}
+
 void attend_packed(const AttendArgs& a) {
   if (!whole(a.shape)) return generic::attend<Lanes, true>(a);
   const int d = a.shape.head_dim, heads = a.heads;
   const Scratch t(a.scratch, d, heads);
+  arrange_queries(a, t);
   for (int h = 0; h < heads; ++h) {
-    std::uint32_t* q = t.q + h / kHeads * (kHeads * d / 2) + h % kHeads;
-    for (int i = 0; i < d; i += 32) {
-      const float* from = a.q + static_cast<std::int64_t>(h) * d + i;
-      std::uint32_t pairs[16];
-      _mm512_storeu_si512(pairs,
-                          reinterpret_cast<__m512i>(_mm512_cvtne2ps_pbh(Lanes::load(from + 16), Lanes::load(from))));
-      for (int k = 0; k < 16; ++k) q[(i / 2 + k) * kHeads] = pairs[k];
-    }
     a.max[h] = -__builtin_inff();
     a.sum[h] = 0;
   }
-  bool fresh = true;  // acc holds nothing yet
+  Outputs outputs;
   for (std::int64_t begin = 0; begin < a.row_count; begin += kAttendBlock) {
     const int rows = static_cast<int>(a.row_count - begin < kAttendBlock ? a.row_count - begin : kAttendBlock);
     const int padded = (rows + 31) / 32 * 32;
@@ -264,8 +319,9 @@ void attend_packed(const AttendArgs& a) {
       }
     }
     if (visible == 0) continue;
+    const int n = outputs.count;
     arrange_keys(t, d, padded);
-    arrange_values(t, d, padded);
+    arrange_values(t, d, padded, t.values + n * (d * kPairs));
 
     // Half of the channels at a time: 16 KiB of keys stay in the first-level cache over all heads.
     const int half = (d / 2 + 1) / 2;
@@ -276,17 +332,14 @@ void attend_packed(const AttendArgs& a) {
               t.q + h * (d / 2) + i * kHeads, t.keys + g * (16 * d) + i * 32, i + half < d / 2 ? half : d / 2 - i,
               i == 0, t.scores + h * kAttendBlock + 32 * g);
     for (int h = 0; h < heads; ++h)
-      t.factors[h] =
-          softmax(t.scores + h * kAttendBlock, visible, a.scale, a.max[h], a.sum[h], t.p + h * (kAttendBlock / 2));
-    const int pairs = (rows + 1) / 2;
-    for (int i = 0; i < d; i += 32)
-      for (int h = 0; h < heads; h += kHeads)
-        kOutput[heads - h < kHeads ? heads - h : kHeads](t.p + h * (kAttendBlock / 2), t.factors + h,
-                                                         t.values + i * (kAttendBlock / 2), pairs, fresh,
-                                                         a.acc + static_cast<std::int64_t>(h) * d + i, d);
-    fresh = false;
+      t.factors[n * heads + h] =
+          softmax(t.scores + h * kAttendBlock, visible, a.scale, a.max[h], a.sum[h], t.p + (n * heads + h) * kPairs);
+    outputs.pairs[n] = (rows + 1) / 2;
+    if (++outputs.count == kBlocks) add_outputs(a, t, outputs);
   }
-  if (fresh) __builtin_memset(a.acc, 0, sizeof(float) * static_cast<std::size_t>(heads) * static_cast<std::size_t>(d));
+  add_outputs(a, t, outputs);
+  if (outputs.fresh)
+    __builtin_memset(a.acc, 0, sizeof(float) * static_cast<std::size_t>(heads) * static_cast<std::size_t>(d));
 }
 
 }  // namespace
