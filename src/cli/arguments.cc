@@ -145,6 +145,11 @@ class CommandLine {
         })
         ->default_str("auto");
   }
+  void repack_cache(CLI::App* c, std::string& value) {
+    path(c, "--repack-cache", value,
+         "keep the packed dense weights in this directory: later starts map them instead of packing again")
+        ->type_name("DIR");
+  }
   void json(CLI::App* c, bool& value) {
     c->add_flag("--json", value, "print one JSON document on stdout and nothing else");
   }
@@ -177,6 +182,7 @@ class CommandLine {
     choice(c, "--format", o.format, "generation of the chat format (default: detected)", {"preview", "0731"});
     threads(c, o.threads);
     expert_memory(c, o.expert_memory);
+    repack_cache(c, o.repack_cache);
     number(c, "--context", o.context, "longest context, in tokens (default: the model's)", 1);
     c->add_flag("--raw", o.raw, "the prompt is token text as it is, without a chat template");
     json(c, o.json);
@@ -220,6 +226,7 @@ class CommandLine {
         ->type_name("LIST");
     threads(c, o.threads);
     expert_memory(c, o.expert_memory);
+    repack_cache(c, o.repack_cache);
     c->add_flag("--round-inputs", o.round_inputs, "round inputs of FP8 and FP4 matrices to FP8 (golden regime full)");
     c->add_flag("--no-round-cache", o.no_round_cache, "do not round cache rows and index keys (golden regime f32)");
     c->add_flag("--mtp", o.mtp, "also write the logits of the MTP block");
@@ -270,6 +277,7 @@ class CommandLine {
           ->capture_default_str();
       threads(m, o.threads);
       expert_memory(m, o.expert_memory);
+      repack_cache(m, o.repack_cache);
       if (name == std::string_view("depth")) plots(m, o.plots, "speed, work and cache against context");
       json(m, o.json);
     }

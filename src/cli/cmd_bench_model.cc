@@ -62,6 +62,7 @@ int run_bench_model(const BenchOptions& options, const std::string& what) {
   ModelBenchOptions bench;
   bench.threads = threads;
   bench.expert_memory = options.expert_memory;
+  bench.repack_cache = options.repack_cache;
   bench.seconds = options.seconds;
   bench.depths = what == "depth"  ? std::vector<std::int64_t>{8192, 131072, 1048576}
                  : what == "load" ? std::vector<std::int64_t>{}

@@ -82,6 +82,8 @@ struct Engine {
 };
 
 Result<Engine> reference_engine(const Checkpoint& checkpoint, const LogitsOptions& options, FrequencyTables tables) {
+  if (!options.repack_cache.empty())
+    return fail(ErrorCode::kUsage, "--numerics reference packs no weights; leave out --repack-cache");
   ReferenceOptions wanted;
   wanted.round_cache = !options.no_round_cache;
   wanted.round_inputs = options.round_inputs;
@@ -111,7 +113,7 @@ Result<Engine> float_engine(std::shared_ptr<const Checkpoint> checkpoint, const 
   wanted.compressed_frequencies = std::move(tables.compressed);
   const std::int64_t context = std::min<std::int64_t>(kPlacedContext, checkpoint->config().max_position_embeddings);
   const ExpertPlacement placement = place_experts(*checkpoint, wanted, context, options.expert_memory);
-  ModelWeights weights = HADAL_TRY(load_weights(std::move(checkpoint), placement));
+  ModelWeights weights = HADAL_TRY(load_weights(std::move(checkpoint), placement, options.repack_cache));
   const std::shared_ptr<Model> model = HADAL_TRY(Model::create(std::move(weights), std::move(wanted)));
   Sequence empty = HADAL_TRY(Sequence::create(model, options.mtp));
   auto sequence = std::make_shared<Sequence>(std::move(empty));

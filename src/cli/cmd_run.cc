@@ -366,6 +366,7 @@ Status run(const RunOptions& options) {
   engine_options.model.numerics.fast = options.numerics == "trained";
   engine_options.model.threads = options.threads;
   engine_options.expert_memory = options.expert_memory;
+  engine_options.repack_cache = options.repack_cache;
   if (options.context > 0) engine_options.context_tokens = options.context;
   Runner runner(options, HADAL_TRY(Engine::open(checkpoint, engine_options)));
   HADAL_CHECK_OK(runner.start());

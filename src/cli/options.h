@@ -31,6 +31,7 @@ struct RunOptions {
   bool quiet = false;  // no statistics line
   bool raw = false;    // prompt is token text as is, no template
   std::int64_t expert_memory = kExpertsAuto;
+  std::string repack_cache;  // directory; empty: none
 };
 
 struct InspectOptions {
@@ -46,6 +47,7 @@ struct LogitsOptions {
   int threads = 0;
   bool round_inputs = false, no_round_cache = false, mtp = false;
   std::int64_t expert_memory = kExpertsAuto;
+  std::string repack_cache;  // directory; empty: none
 };
 
 struct TokenizeOptions {
@@ -72,6 +74,7 @@ struct BenchOptions {
   std::vector<std::string> plots;             // .svg and .png files; depth only
   bool json = false;
   std::int64_t expert_memory = kExpertsAuto;
+  std::string repack_cache;  // directory; empty: none
 };
 
 struct SliceOptions {

@@ -28,7 +28,8 @@ struct ModelBenchRow {
 struct ModelBenchOptions {
   int threads = 0;
   std::int64_t expert_memory = ExpertPlacement::kAuto;
-  double seconds = 2;  // of measuring per row, one step at least
+  std::string repack_cache;  // directory; empty: none
+  double seconds = 2;        // of measuring per row, one step at least
   // Rounded down to whole pages, the longest context less a step at most.
   std::vector<std::int64_t> depths = {8192};
   bool decode = true, prefill = true, load = false, restore = false;

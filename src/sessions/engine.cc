@@ -60,6 +60,8 @@ Result<Engine> Engine::open(std::shared_ptr<const Checkpoint> checkpoint, const 
   e.generation = HADAL_TRY(read_generation_config(*e.checkpoint));
   const ModelConfig& c = e.checkpoint->config();
   if (e.generation.eos_token_ids.empty()) e.generation.eos_token_ids = {TokenId{c.eos_token_id}};
+  if (options.reference && !options.repack_cache.empty())
+    return fail(ErrorCode::kUsage, "--numerics reference packs no weights; leave out --repack-cache");
   if (options.reference) {
     ReferenceOptions reference;
     reference.round_cache = options.model.numerics.round_cache;
@@ -69,8 +71,8 @@ Result<Engine> Engine::open(std::shared_ptr<const Checkpoint> checkpoint, const 
     return e;
   }
   const std::int64_t context = std::min(options.context_tokens, c.max_position_embeddings);
-  ModelWeights weights = HADAL_TRY(
-      load_weights(e.checkpoint, place_experts(*e.checkpoint, options.model, context, options.expert_memory)));
+  ModelWeights weights = HADAL_TRY(load_weights(
+      e.checkpoint, place_experts(*e.checkpoint, options.model, context, options.expert_memory), options.repack_cache));
   e.model = HADAL_TRY(Model::create(std::move(weights), options.model));
   return e;
 }

@@ -16,6 +16,7 @@ namespace hadal {
 struct EngineOptions {
   ModelOptions model;
   std::int64_t expert_memory = ExpertPlacement::kAuto;  // bytes for routed experts, or kAll
+  std::string repack_cache;                             // directory for packed weights; empty: none
   std::int64_t context_tokens = 32768;                  // kAuto leaves room for a session of so many
   bool reference = false;  // double precision instead: model.numerics.fast is ignored, the rounding switches hold
 };

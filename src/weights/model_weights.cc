@@ -1,25 +1,22 @@
 #include "weights/model_weights.h"
 
-#include <algorithm>
-#include <cmath>
-#include <cstring>
-#include <mutex>
+#include <optional>
 #include <utility>
 
-#include "machine/thread_pool.h"
-#include "numbers/bf16.h"
+#include "files/checked_blob.h"
 #include "weights/arena.h"
 #include "weights/checkpoint.h"
 #include "weights/expert_store.h"
-#include "weights/pack.h"
-#include "weights/stored_matrix.h"
+#include "weights/loader.h"
+#include "weights/repack_cache.h"
 
 namespace hadal {
 
 struct ModelWeights::Storage {
   std::shared_ptr<const Checkpoint> checkpoint;  // keeps the mapping of the embedding alive
-  Arena arena;
-  std::unique_ptr<ExpertStore> experts;
+  Arena dense, experts;
+  std::optional<CheckedBlob> kept;  // the dense weights, instead of the arena
+  std::unique_ptr<ExpertStore> store;
 };
 
 ModelWeights::ModelWeights() = default;
@@ -27,208 +24,9 @@ ModelWeights::~ModelWeights() = default;
 ModelWeights::ModelWeights(ModelWeights&&) noexcept = default;
 ModelWeights& ModelWeights::operator=(ModelWeights&&) noexcept = default;
 
-ExpertStore* ModelWeights::expert_store() const { return storage_ ? storage_->experts.get() : nullptr; }
+ExpertStore* ModelWeights::expert_store() const { return storage_ ? storage_->store.get() : nullptr; }
 
 namespace {
-
-constexpr std::int64_t kAlign = 64;         // a cache line, and a zmm register
-constexpr std::int64_t kTilesPerTask = 64;  // 64 runs of 16 rows: a few MB, long enough to hide handing out tasks
-
-// Two passes. The first walks the model in the words of the tensor table, notes for every tensor where it comes from
-// and where it goes, and lays out one arena; the second fills the arena in parallel.
-class Loader {
- public:
-  Loader(const Checkpoint& checkpoint, bool with_experts)
-      : checkpoint_(checkpoint), config_(checkpoint.config()), with_experts_(with_experts) {}
-
-  void matrix(PackedMatrix& out, Role role, std::int64_t layer = kNoLayer, std::int64_t expert = kNoExpert);
-  void groups(std::vector<PackedMatrix>& out, Role role, std::int64_t layer, std::int64_t count);
-  void floats(const float*& out, Role role, std::int64_t layer = kNoLayer);
-  void expert_ids(const std::int32_t*& out, Role role, std::int64_t layer);
-  void embedding(const std::uint16_t*& out);
-
-  bool with_experts() const { return with_experts_; }
-  std::int64_t bytes() const { return bytes_; }
-  Status fill(const Arena& arena);
-
- private:
-  struct MatrixTask {
-    StoredMatrix source;
-    PackedMatrix* out;
-    std::int64_t tiles_offset, scales_offset;
-    const TensorSpec* spec;
-  };
-  struct VectorTask {
-    const TensorSpec* spec;
-    std::int64_t offset;
-    const float** floats;  // one of the three
-    const std::int32_t** ids;
-    const std::uint16_t** embedding;
-  };
-
-  const TensorSpec& spec(Role role, std::int64_t layer, std::int64_t expert);
-  StoredMatrix source(const TensorSpec& spec) const { return stored_matrix(checkpoint_, spec); }
-  void matrix_part(PackedMatrix& out, const TensorSpec& spec, StoredMatrix source, Encoding encoding);
-  std::int64_t take(std::int64_t bytes) { return std::exchange(bytes_, round_up(bytes_ + bytes, kAlign)); }
-  Status fill_vector(const VectorTask& task, const Arena& arena);
-
-  const Checkpoint& checkpoint_;
-  const ModelConfig& config_;
-  std::vector<MatrixTask> matrices_;
-  std::vector<VectorTask> vectors_;
-  const bool with_experts_;
-  std::int64_t bytes_ = 0;
-};
-
-// The table was built from this configuration and the checkpoint checked against the table, so the row is there.
-const TensorSpec& Loader::spec(Role role, std::int64_t layer, std::int64_t expert) {
-  return *checkpoint_.table().find(role, layer, expert);
-}
-
-void Loader::matrix_part(PackedMatrix& out, const TensorSpec& spec, StoredMatrix from, Encoding encoding) {
-  out = {encoding, from.rows, from.cols, nullptr, nullptr};
-  const std::int64_t tiles = take(packed_tile_bytes(from, encoding));
-  const std::int64_t scales = take(packed_scale_count(from, encoding) * static_cast<std::int64_t>(sizeof(float)));
-  matrices_.push_back({from, &out, tiles, scales, &spec});
-}
-
-void Loader::matrix(PackedMatrix& out, Role role, std::int64_t layer, std::int64_t expert) {
-  const TensorSpec& row = spec(role, layer, expert);
-  const StoredMatrix from = source(row);
-  matrix_part(out, row, from, packed_encoding(from));
-}
-
-// Splits a matrix into `count` equal groups of rows. All groups get one encoding: they share one packed form of the
-// input.
-void Loader::groups(std::vector<PackedMatrix>& out, Role role, std::int64_t layer, std::int64_t count) {
-  const TensorSpec& row = spec(role, layer, kNoExpert);
-  StoredMatrix part = source(row);
-  part.rows = row.rows() / count;
-  out.resize(static_cast<std::size_t>(count));
-  Encoding encoding = packed_encoding(part);
-  for (std::int64_t g = 0; g < count; ++g) {
-    part.first_row = g * part.rows;
-    if (packed_encoding(part) != Encoding::kFp8) encoding = packed_encoding(part);
-  }
-  for (std::int64_t g = 0; g < count; ++g) {
-    part.first_row = g * part.rows;
-    matrix_part(out[static_cast<std::size_t>(g)], row, part, encoding);
-  }
-}
-
-void Loader::floats(const float*& out, Role role, std::int64_t layer) {
-  const TensorSpec& row = spec(role, layer, kNoExpert);
-  vectors_.push_back({&row, take(row.elements() * static_cast<std::int64_t>(sizeof(float))), &out, nullptr, nullptr});
-}
-
-void Loader::expert_ids(const std::int32_t*& out, Role role, std::int64_t layer) {
-  const TensorSpec& row = spec(role, layer, kNoExpert);
-  vectors_.push_back(
-      {&row, take(row.elements() * static_cast<std::int64_t>(sizeof(std::int32_t))), nullptr, &out, nullptr});
-}
-
-// The embedding is looked up a row at a time and stays in the mapped file if it is aligned BF16 there, as in every
-// release.
-void Loader::embedding(const std::uint16_t*& out) {
-  const TensorSpec& row = spec(Role::kEmbed, kNoLayer, kNoExpert);
-  const StoredTensor& stored = *checkpoint_.find(row.name).value();
-  const bool aligned = reinterpret_cast<std::uintptr_t>(stored.data.data()) % alignof(std::uint16_t) == 0;
-  const bool in_place = stored.dtype == DType::kBF16 && aligned;
-  if (in_place) out = reinterpret_cast<const std::uint16_t*>(stored.data.data());
-  vectors_.push_back({&row, in_place ? -1 : take(row.elements() * 2), nullptr, nullptr, &out});
-}
-
-Status Loader::fill_vector(const VectorTask& task, const Arena& arena) {
-  const StoredTensor& stored = *checkpoint_.find(task.spec->name).value();
-  auto bad = [&](std::int64_t index, std::string_view what) {
-    return fail(ErrorCode::kBadInput, "{}/{}: tensor '{}' {} at row {}, column {}; fetch the file again",
-                checkpoint_.directory(), checkpoint_.shards()[stored.shard].file, task.spec->name, what,
-                index / task.spec->cols(), index % task.spec->cols());
-  };
-  const std::int64_t count = task.spec->elements();
-  const std::byte* in = stored.data.data();
-  if (task.ids) {
-    auto* ids = reinterpret_cast<std::int32_t*>(arena.at(task.offset));
-    for (std::int64_t i = 0; i < count; ++i) {
-      std::int64_t id = 0;
-      std::memcpy(&id, in + i * 8, 8);
-      if (id < 0 || id >= config_.n_routed_experts)
-        return bad(i, fmt::format("names expert {} of {}", id, config_.n_routed_experts));
-      ids[i] = static_cast<std::int32_t>(id);
-    }
-    *task.ids = ids;
-    return {};
-  }
-  auto* floats = task.floats ? reinterpret_cast<float*>(arena.at(task.offset)) : nullptr;
-  auto* words = task.embedding && task.offset >= 0 ? reinterpret_cast<std::uint16_t*>(arena.at(task.offset)) : nullptr;
-  for (std::int64_t i = 0; i < count; ++i) {
-    float v = 0;
-    if (stored.dtype == DType::kBF16) {
-      std::uint16_t bits = 0;
-      std::memcpy(&bits, in + i * 2, 2);
-      v = bf16_to_float(bits);
-    } else {
-      std::memcpy(&v, in + i * 4, 4);
-    }
-    if (!std::isfinite(v)) return bad(i, "is not a finite number");
-    if (floats) floats[i] = v;
-    if (words) {
-      words[i] = bf16_from_float(v);
-      if (bf16_to_float(words[i]) != v)
-        return bad(i, "is F32 and not exact in BF16, the only form the embedding is kept in,");
-    }
-  }
-  if (floats) *task.floats = floats;
-  if (words) *task.embedding = words;
-  return {};
-}
-
-Status Loader::fill(const Arena& arena) {
-  struct Slice {
-    std::size_t matrix;
-    std::int64_t begin, end;  // tiles
-  };
-  std::vector<Slice> slices;
-  for (std::size_t m = 0; m < matrices_.size(); ++m) {
-    MatrixTask& task = matrices_[m];
-    task.out->tiles = arena.at(task.tiles_offset);
-    if (task.out->encoding == Encoding::kFp8)
-      task.out->scales = reinterpret_cast<const float*>(arena.at(task.scales_offset));
-    for (std::int64_t t = 0; t < task.out->tile_count(); t += kTilesPerTask)
-      slices.push_back({m, t, std::min(t + kTilesPerTask, task.out->tile_count())});
-  }
-
-  // Of several faults the first in table order is reported, whichever thread met its own first.
-  const auto vector_count = static_cast<std::int64_t>(vectors_.size());
-  std::mutex mutex;
-  std::int64_t first_fault = INT64_MAX;
-  Error fault;
-  auto record = [&](std::int64_t index, Error error) {
-    const std::lock_guard lock(mutex);
-    if (index >= first_fault) return;
-    first_fault = index;
-    fault = std::move(error);
-  };
-  // Starting threads costs more than packing a few MB, as the embedded model and the tests have.
-  constexpr std::int64_t kWorthThreads = 32 << 20;
-  ThreadPool pool(arena.bytes() < kWorthThreads ? 1 : 0);
-  pool.for_each(vector_count + static_cast<std::int64_t>(slices.size()), [&](std::int64_t index, int) {
-    if (index < vector_count) {
-      if (auto ok = fill_vector(vectors_[static_cast<std::size_t>(index)], arena); !ok)
-        record(index, std::move(ok).error());
-      return;
-    }
-    const Slice& slice = slices[static_cast<std::size_t>(index - vector_count)];
-    const MatrixTask& task = matrices_[slice.matrix];
-    for (std::int64_t t = slice.begin; t < slice.end; ++t)
-      if (auto bad = pack_tile(task.source, *task.out, t)) {
-        record(index, pack_fault_error(checkpoint_, *task.spec, *bad));
-        return;
-      }
-  });
-  if (first_fault != INT64_MAX) return std::unexpected(std::move(fault));
-  return {};
-}
 
 void load_compressor(Loader& load, CompressorWeights& w, std::int64_t layer, bool of_indexer) {
   load.matrix(w.wkv, of_indexer ? Role::kIndexerCompressorWkv : Role::kCompressorWkv, layer);
@@ -261,8 +59,8 @@ void load_experts(Loader& load, const ModelConfig& config, MoeWeights& w, std::i
   else
     load.floats(w.bias, Role::kGateBias, layer);
   w.layer = static_cast<std::int32_t>(layer);
-  w.experts.resize(static_cast<std::size_t>(load.with_experts() ? config.n_routed_experts : 0));
-  for (std::int64_t e = 0; e < static_cast<std::int64_t>(w.experts.size()); ++e) {
+  w.experts.resize(static_cast<std::size_t>(config.n_routed_experts));
+  for (std::int64_t e = 0; e < config.n_routed_experts; ++e) {
     ExpertWeights& expert = w.experts[static_cast<std::size_t>(e)];
     load.matrix(expert.w1, Role::kExpertW1, layer, e);
     load.matrix(expert.w3, Role::kExpertW3, layer, e);
@@ -354,31 +152,41 @@ Result<std::int64_t> expert_memory(const Checkpoint& checkpoint, const ExpertPla
 
 }  // namespace
 
-Result<ModelWeights> load_weights(std::shared_ptr<const Checkpoint> checkpoint, const ExpertPlacement& placement) {
+Result<ModelWeights> load_weights(std::shared_ptr<const Checkpoint> checkpoint, const ExpertPlacement& placement,
+                                  const std::string& repack_cache) {
   if (!checkpoint->problems().empty()) return std::unexpected(checkpoint->problems().front());
-  ModelWeights all, dense;
-  Loader load_all(*checkpoint, true), load_dense(*checkpoint, false);
-  lay_out(load_all, *checkpoint, all);
-  lay_out(load_dense, *checkpoint, dense);
-  const std::int64_t memory = HADAL_TRY(expert_memory(*checkpoint, placement, load_all.bytes(), load_dense.bytes()));
+  ModelWeights out;
+  Loader load(*checkpoint);
+  lay_out(load, *checkpoint, out);
+  const std::int64_t dense = load.bytes(Loader::kDense), experts = load.bytes(Loader::kExperts);
+  const std::int64_t memory = HADAL_TRY(expert_memory(*checkpoint, placement, dense + experts, dense));
 
-  const bool streamed = memory > 0;
-  ModelWeights& out = streamed ? dense : all;
-  Loader& load = streamed ? load_dense : load_all;
   out.storage_ = std::make_unique<ModelWeights::Storage>();
-  out.storage_->arena = HADAL_TRY(Arena::reserve(load.bytes()));
-  HADAL_CHECK_OK(load.fill(out.storage_->arena));
-  out.resident_bytes = load.bytes();
-  if (streamed) {
-    auto& store = out.storage_->experts;
+  if (repack_cache.empty()) {
+    out.storage_->dense = HADAL_TRY(Arena::reserve(dense));
+    HADAL_CHECK_OK(load.fill(Loader::kDense, out.storage_->dense.at(0)));
+  } else {
+    HADAL_CHECK_OK(load_dense(load, *checkpoint, repack_cache, out.storage_->dense, out.storage_->kept));
+  }
+  out.resident_bytes = dense;
+  if (memory == 0) {
+    out.storage_->experts = HADAL_TRY(Arena::reserve(experts));
+    HADAL_CHECK_OK(load.fill(Loader::kExperts, out.storage_->experts.at(0)));
+    out.resident_bytes += experts;
+  } else {
+    auto& store = out.storage_->store;
     store = HADAL_TRY(ExpertStore::open(checkpoint, {memory, placement.slots, placement.reader}));
-    for (BlockWeights& b : out.layers) b.ffn.store = store.get();
-    if (out.mtp) out.mtp->block.ffn.store = store.get();
+    auto stream = [&](MoeWeights& w) {
+      w.experts.clear();
+      w.store = store.get();
+    };
+    for (BlockWeights& b : out.layers) stream(b.ffn);
+    if (out.mtp) stream(out.mtp->block.ffn);
     out.resident_bytes += store->memory_bytes();
   }
   out.fingerprint = checkpoint->fingerprint();
   out.storage_->checkpoint = std::move(checkpoint);
-  return std::move(out);
+  return out;
 }
 
 }  // namespace hadal

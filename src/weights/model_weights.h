@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "base/result.h"
@@ -114,13 +115,15 @@ struct ModelWeights {
 
  private:
   friend Result<ModelWeights> load_weights(std::shared_ptr<const Checkpoint> checkpoint,
-                                           const ExpertPlacement& placement);
+                                           const ExpertPlacement& placement, const std::string& repack_cache);
   struct Storage;  // arenas, the expert store, and the checkpoint that keeps the mapping alive
   std::unique_ptr<Storage> storage_;
 };
 
 // Repacks every tensor of the table once, or all but the routed experts. Never a partial load: the first bad tensor is
-// the error. Experts on disk are checked when they are read.
-Result<ModelWeights> load_weights(std::shared_ptr<const Checkpoint> checkpoint, const ExpertPlacement& placement = {});
+// the error. Experts on disk are checked when they are read. `repack_cache`: a directory that keeps the packed dense
+// weights between starts (weights/repack_cache.h); empty: none.
+Result<ModelWeights> load_weights(std::shared_ptr<const Checkpoint> checkpoint, const ExpertPlacement& placement = {},
+                                  const std::string& repack_cache = {});
 
 }  // namespace hadal

@@ -1,6 +1,8 @@
 #include "weights/pack.h"
 
+#define XXH_INLINE_ALL
 #include <immintrin.h>
+#include <xxhash.h>
 
 #include <algorithm>
 #include <bit>
@@ -289,6 +291,32 @@ std::optional<PackFault> pack_tile(const StoredMatrix& m, const PackedMatrix& ou
     default:
       return pack_plain(m, rows, out.encoding, run, run_bytes);
   }
+}
+
+std::uint64_t packing_digest() {
+  constexpr std::int64_t kRows = 40, kCols = 160, kBlock = 32;  // whole and short tiles, several scale blocks
+  std::vector<std::byte> codes(kRows * kCols * 4), scales(kRows * kCols);
+  for (std::size_t i = 0; i < codes.size(); ++i) codes[i] = static_cast<std::byte>(i * 37 % 120);  // finite in any form
+  for (std::size_t i = 0; i < scales.size(); ++i) scales[i] = static_cast<std::byte>(120 + i % 11);
+  std::vector<std::byte> all;
+  for (const DType dtype : {DType::kI8, DType::kE4M3, DType::kBF16, DType::kF32}) {
+    StoredMatrix m;
+    m.dtype = dtype;
+    m.data = codes;
+    m.rows = kRows;
+    m.cols = kCols;
+    m.scales = scales;
+    m.block = kBlock;
+    const Encoding encoding = packed_encoding(m);
+    std::vector<std::byte> tiles(static_cast<std::size_t>(packed_tile_bytes(m, encoding)));
+    std::vector<float> factors(static_cast<std::size_t>(packed_scale_count(m, encoding)));
+    const PackedMatrix out{encoding, kRows, kCols, tiles.data(), factors.data()};
+    for (std::int64_t t = 0; t < out.tile_count(); ++t) (void)pack_tile(m, out, t);
+    all.insert(all.end(), tiles.begin(), tiles.end());
+    const Bytes factor_bytes = std::as_bytes(std::span(factors));
+    all.insert(all.end(), factor_bytes.begin(), factor_bytes.end());
+  }
+  return XXH3_64bits(all.data(), all.size());
 }
 
 std::vector<double> unpack(const PackedMatrix& m) {

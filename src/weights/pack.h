@@ -42,6 +42,9 @@ struct PackFault {
 // describes the target; its pointers are to writable memory of the sizes above.
 std::optional<PackFault> pack_tile(const StoredMatrix& m, const PackedMatrix& out, std::int64_t tile);
 
+// XXH3-64 of small matrices of every stored form, packed: it changes when the tiles do.
+std::uint64_t packing_digest();
+
 // The exact values of a packed matrix, row-major; for tests and diagnostics.
 std::vector<double> unpack(const PackedMatrix& m);
 

@@ -167,11 +167,12 @@ TEST_P(Attention, IndexerAgainstDouble) {
   std::vector<std::int8_t> codes(q.size());
   std::vector<float> scales(q.size() / 32), packed(static_cast<std::size_t>(tiles * 16)), exact(packed);
   set().encode_index_query(q.data(), heads, dim, codes.data(), scales.data());
+  const std::byte* page = keys.data();
+  const auto* decoded_page = reinterpret_cast<const std::byte*>(decoded.data());
   set().index_scores_packed(
-      {heads, dim, codes.data(), scales.data(), weight.data(), keys.data(), tiles, packed.data(), nullptr});
-  set().index_scores_f32({heads, dim, nullptr, nullptr, weight.data(),
-                          reinterpret_cast<const std::byte*>(decoded.data()), tiles * 16, exact.data(),
-                          rounded.data()});
+      {heads, dim, codes.data(), scales.data(), weight.data(), &page, tiles, tiles, packed.data(), nullptr});
+  set().index_scores_f32({heads, dim, nullptr, nullptr, weight.data(), &decoded_page, tiles * 16, tiles * 16,
+                          exact.data(), rounded.data()});
   for (std::int64_t k = 0; k < tiles * 16; ++k) {
     double score = 0, magnitude = 0;
     for (int h = 0; h < heads; ++h) {
