@@ -18,7 +18,7 @@
 //                            what vdpbf16ps computes); p = c0+c1
 //   kInt8 activations        (kFp4 only) p = exact integer sum of (2*w)*x, as float; scale = row scale / 2 * token
 //   scale.
-//                            Row scales count as at least 2^-60 and at most 2^60 here, so that the product of scales is
+//                            Row scales count as at least 2^-58 and at most 2^60 here, so that the product of scales is
 //                            an integer addition to the exponent.
 // Weight codes 0x7F and 0xFF of kFp8 (NaN) read as 480 here; the loader refuses them.
 // The same bits are promised for activations up to 2^100 in magnitude; beyond that, sets may differ in which infinity
@@ -42,8 +42,9 @@ enum class ActivationKind : std::uint8_t {
 // 32 vector registers.
 constexpr int kTokenGroup = 8;
 
-// E8M0 bytes that row scales are clamped to in kInt8 products: 2^-60 and 2^60.
-constexpr int kInt8MinScale = 67, kInt8MaxScale = 187;
+// E8M0 bytes that row scales are clamped to in kInt8 products: 2^-58 and 2^60. Half the least times the least token
+// scale, 2^-60 / 127, is just above 2^-126.
+constexpr int kInt8MinScale = 69, kInt8MaxScale = 187;
 
 // Packed activations, a view into a buffer of activation_bytes(). Groups of kTokenGroup tokens follow each other; the
 // last group may be smaller. Inside a group of m tokens:

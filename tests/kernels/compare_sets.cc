@@ -170,11 +170,15 @@ std::string compare_products(const KernelTable& a, const KernelTable& b, Random&
   if (encoding != Encoding::kFp4 && kind == ActivationKind::kInt8) kind = ActivationKind::kBf16;
   const std::int64_t rows = random.range(1, 50), cols = random.range(1, 10) == 1 ? 32 : random.range(1, 400);
   const std::int64_t count = random.range(1, 20);
-  const bool wild = random.range(0, 1) == 1;
+  // Wild numbers are of any size. Small ones reach from what counts as zero to what a set may handle apart (2^21).
+  const bool wild = random.range(0, 1) == 1, small = wild && random.range(0, 1) == 1;
   RandomMatrix w = random_matrix(encoding, rows, cols, random, wild);
   // Rows picked by index from a wider buffer.
   const std::int64_t stride = cols + random.range(0, 7);
-  std::vector<float> x = wild ? random.anys(25 * stride) : random.normals(25 * stride);
+  std::vector<float> x = wild && !small ? random.anys(25 * stride) : random.normals(25 * stride);
+  if (small)
+    for (float& v : x)
+      v = std::ldexp(v, static_cast<int>(random.range(0, 3) == 0 ? random.range(-100, 19) : random.range(-100, -80)));
   std::vector<std::int32_t> tokens;
   for (std::int64_t i = 0; i < count; ++i) tokens.push_back(static_cast<std::int32_t>(random.range(0, 24)));
   const std::int64_t padded = (cols + 31) / 32 * 32, bytes = activation_bytes(kind, count, cols);
@@ -182,7 +186,10 @@ std::string compare_products(const KernelTable& a, const KernelTable& b, Random&
   a.pack_activations(kind, x.data(), stride, tokens.data(), count, cols, pa.data());
   b.pack_activations(kind, x.data(), stride, tokens.data(), count, cols, pb.data());
   std::string where = fmt::format("encoding {} kind {} rows {} cols {} count {}{}: ", static_cast<int>(encoding),
-                                  static_cast<int>(kind), rows, cols, count, wild ? " wild" : "");
+                                  static_cast<int>(kind), rows, cols, count,
+                                  small  ? " small"
+                                  : wild ? " wild"
+                                         : "");
   if (pa != pb) return where + "packed activations differ";
   const Activations view{kind, count, padded, pa.data()};
   const std::int64_t begin = random.range(0, w.view.tile_count() - 1),
@@ -308,7 +315,8 @@ std::string compare_attention(const KernelTable& a, const KernelTable& b, Random
   const int rope = static_cast<int>(random.range(0, 4)) * 16;
   const RowShape shape = release ? RowShape{512, 64} : RowShape{rope + static_cast<int>(random.range(1, 24)) * 2, rope};
   const int heads = static_cast<int>(random.range(1, 19));
-  const std::int64_t rows = random.range(0, 150);
+  const std::int64_t rows = random.range(0, 3) == 0 ? random.range(200, 600) : random.range(0, 150);
+  const std::int64_t hole = random.range(-2, 4);  // a block without a visible row
   const bool packed = random.range(0, 2) != 0, damaged = random.range(0, 1) == 0;
   const std::int64_t row_bytes = packed ? shape.packed_bytes() : shape.head_dim * 4;
   std::vector<std::byte> storage(static_cast<std::size_t>(rows * row_bytes));
@@ -323,7 +331,8 @@ std::string compare_attention(const KernelTable& a, const KernelTable& b, Random
     } else {
       std::memcpy(row, kv.data(), kv.size() * 4);
     }
-    list.push_back(random.range(0, 9) == 0 ? nullptr : row);
+    const bool masked_block = hole >= 0 && i / kAttendBlock == hole;
+    list.push_back(masked_block || random.range(0, 9) == 0 ? nullptr : row);
   }
   if (random.range(0, 5) == 0) std::fill(list.begin(), list.end(), nullptr);
   const auto q = random.normals(heads * shape.head_dim);

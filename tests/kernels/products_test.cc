@@ -93,6 +93,48 @@ TEST(Products, IndependentOfBatchAndTiles) {
     }
 }
 
+// Rows longer than what a set may keep at hand for several tokens, and a batch in which one token is out of the range
+// it handles apart.
+TEST(Products, LongRowsAndLargeTokens) {
+  const FlushDenormals flush;
+  const KernelTables sets = available_kernels();
+  Random random(21);
+  for (const auto& [cols, large] : {std::pair<std::int64_t, bool>{4128, false}, {5000, false}, {160, true}}) {
+    const std::int64_t rows = 16, count = 11;
+    const RandomMatrix w = random_matrix(Encoding::kFp8, rows, cols, random, false);
+    auto x = random.normals(count * cols);
+    if (large) x[static_cast<std::size_t>(6 * cols + 17)] = 0x1.8p21f;
+    std::vector<float> want;
+    for (int s = 0; s < sets.count; ++s) {
+      const PackedActivations packed = pack(*sets.list[s], ActivationKind::kBf16, x, count, cols);
+      std::vector<float> y(static_cast<std::size_t>(count * rows));
+      sets.list[s]->matmul(w.view, 0, w.view.tile_count(), packed.view, y.data(), rows);
+      if (s == 0) want = y;
+      ASSERT_EQ(difference("y", y.data(), want.data(), count * rows), "") << sets.list[s]->name << " cols " << cols;
+    }
+  }
+}
+
+// The ends of what the exponent of a product of scales may be: no set may wrap around there.
+TEST(Products, EndsOfInt8Scales) {
+  const FlushDenormals flush;
+  const KernelTables sets = available_kernels();
+  Random random(22);
+  for (const auto& [byte, amax] : {std::pair<int, float>{0, 0x1p-60f}, {255, 0x1p60f}}) {
+    RandomMatrix w = random_matrix(Encoding::kFp4, 16, 32, random, false);
+    std::memset(w.tiles.data() + 256, byte, 16);
+    std::vector<float> x(32, amax), want(16);
+    for (int s = 0; s < sets.count; ++s) {
+      const PackedActivations packed = pack(*sets.list[s], ActivationKind::kInt8, x, 1, 32);
+      std::vector<float> y(16);
+      sets.list[s]->matmul(w.view, 0, 1, packed.view, y.data(), 16);
+      if (s == 0) want = y;
+      for (float v : y) ASSERT_TRUE(std::isfinite(v)) << sets.list[s]->name << " scale byte " << byte;
+      ASSERT_EQ(difference("y", y.data(), want.data(), 16), "") << sets.list[s]->name << " scale byte " << byte;
+    }
+  }
+}
+
 // Rows beyond the matrix are padding in the last tile and must not be written.
 TEST(Products, WritesOnlyItsRows) {
   const KernelTables sets = available_kernels();
