@@ -193,14 +193,17 @@ TEST_P(Attention, IndexerAgainstDouble) {
 TEST_P(Attention, TopKAgainstSorting) {
   Random random(9);
   for (std::int64_t n : {1, 15, 512, 16384, 50000})
-    for (int shape = 0; shape < 5; ++shape) {
+    for (int shape = 0; shape < 8; ++shape) {
       std::vector<float> s(static_cast<std::size_t>(n));
       for (std::int64_t i = 0; i < n; ++i)
         s[static_cast<std::size_t>(i)] = shape == 0   ? random.normal()
                                          : shape == 1 ? static_cast<float>(i)
                                          : shape == 2 ? 2.5f
-                                         : shape == 3
-                                             ? static_cast<float>(random.range(-2, 2))
+                                         : shape == 3 ? static_cast<float>(random.range(-2, 2))
+                                         : shape == 5 ? -static_cast<float>(i)
+                                         : shape == 6 ? (i % 700 == 3 ? random.normal() + 9 : 2.5f)  // few above many
+                                         : shape == 7
+                                             ? (i % 5 == 0 ? 1.0f : -1.0f)
                                              : (i % (n / 4096 + 1) == 0 ? 0.0f : 1.0f);  // what a stride sees is low
       for (std::int64_t k : {std::int64_t{1}, std::min<std::int64_t>(n, 512), n}) {
         std::vector<std::int32_t> order(static_cast<std::size_t>(n)), got(static_cast<std::size_t>(k)), scratch(order);

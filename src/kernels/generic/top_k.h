@@ -1,8 +1,9 @@
 // The k largest scores. Scores compare as the total order of IEEE 754 bits (-0 below +0), so every set agrees on ties.
 //
-// Nearly always one pass is enough: a strided sample guesses a threshold that keeps a little more than k scores, the
-// pass collects those above it, and the exact choice is made among them. When the guess was wrong, an exact radix
-// selection over all scores follows: three histogram passes whatever the data looks like.
+// Nearly always one pass is enough: a sample guesses a threshold that keeps a little more than k scores, the pass
+// collects those above it, and the exact choice is made among them. Where too many are equal to the guess, a second
+// pass counts those above it. When the guess was wrong all the same, an exact radix selection over all scores follows:
+// three histogram passes whatever the data looks like.
 #pragma once
 
 #include <cstdint>
@@ -51,16 +52,25 @@ void top_k(const float* scores, std::int64_t n, std::int64_t k, std::int32_t* ou
   if (k <= 0) return;
   constexpr std::int64_t kSample = 4096;  // 16 KiB of stack; small enough that its selection costs about 10 us
   std::int64_t candidates = -1;
+  Threshold<V> equal{0, 0};  // set when the k-th largest is known to be the guess itself
   if (n >= 4 * kSample && k <= n / 32) {
     std::uint32_t sample[kSample];
     const std::int64_t stride = n / kSample;
-    for (std::int64_t i = 0; i < kSample; ++i) sample[i] = order_key<V>(scores[i * stride]);
+    // Somewhere in each run of `stride`, so that scores with a period are sampled fairly.
+    for (std::int64_t i = 0; i < kSample; ++i) {
+      const std::uint32_t scattered = static_cast<std::uint32_t>(i) * 2654435761u >> 16;
+      sample[i] = order_key<V>(scores[i * stride + scattered % stride]);
+    }
     // Expected rank of the k-th largest in the sample, plus four deviations of a Poisson count: too low a guess is
     // cheap.
     float mean = static_cast<float>(k) * kSample / static_cast<float>(n);
     auto rank = static_cast<std::int64_t>(mean + 4 * __builtin_sqrtf(mean) + 4);
     auto guess = radix_select<V>([&](std::int64_t i) { return sample[i]; }, kSample, rank);
     candidates = collect(scores, n, guess.key, scratch, n / 4);
+    if (candidates < 0 && guess.key != UINT32_MAX) {
+      candidates = collect(scores, n, guess.key + 1, scratch, n / 4);
+      if (candidates >= 0 && candidates < k) equal = {guess.key, k - candidates};
+    }
   }
   auto emit = [&](auto index_of, std::int64_t count, Threshold<V> t) {
     for (std::int64_t i = 0, m = 0; i < count && m < k; ++i) {
@@ -69,7 +79,9 @@ void top_k(const float* scores, std::int64_t n, std::int64_t k, std::int32_t* ou
       if (key > t.key || (key == t.key && t.ties-- > 0)) out[m++] = index;
     }
   };
-  if (candidates >= k) {
+  if (equal.ties > 0) {
+    emit([](std::int64_t i) { return static_cast<std::int32_t>(i); }, n, equal);
+  } else if (candidates >= k) {
     auto index_of = [&](std::int64_t i) { return scratch[i]; };
     emit(index_of, candidates,
          radix_select<V>([&](std::int64_t i) { return order_key<V>(scores[scratch[i]]); }, candidates, k));
