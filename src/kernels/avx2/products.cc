@@ -4,21 +4,14 @@
 
 #include <utility>
 
+#include "kernels/avx2/fp8_products.h"
 #include "kernels/avx2/lanes.h"
+#include "kernels/avx2/tile.h"
 #include "kernels/families.h"
 #include "kernels/generic/pack.h"
 
 namespace hadal {
 namespace {
-
-constexpr int kAhead = 4352;  // bytes read ahead of the weight stream, as in avx512/products.cc
-
-__m256i load(const std::byte* p) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)); }
-void prefetch(const std::byte* p) { _mm_prefetch(reinterpret_cast<const char*>(p) + kAhead, _MM_HINT_T0); }
-__m256 high_half(__m256i pairs) {
-  return _mm256_castsi256_ps(_mm256_and_si256(pairs, _mm256_set1_epi32(INT32_C(-65536))));
-}
-__m256 low_half(__m256i pairs) { return _mm256_castsi256_ps(_mm256_slli_epi32(pairs, 16)); }
 
 struct Pair {
   __m256 even, odd;
@@ -122,17 +115,6 @@ struct F32Columns {
 };
 
 __m256 step(__m256 acc, Pair w, Pair x) { return _mm256_fmadd_ps(w.even, x.even, _mm256_fmadd_ps(w.odd, x.odd, acc)); }
-
-// Writes rows [first, first + 8) of the tile, those that exist.
-void store_half(__m256 f, std::int64_t rows, std::int64_t first, float* y) {
-  const std::int64_t n = rows - first;
-  if (n >= 8) {
-    _mm256_storeu_ps(y + first, f);
-  } else if (n > 0) {
-    __m256i m = _mm256_cmpgt_epi32(_mm256_set1_epi32(static_cast<int>(n)), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
-    _mm256_maskstore_ps(y + first, m, f);
-  }
-}
 
 // What one call of a tile kernel works on: a tile, one group's activations of m tokens, of which it takes some.
 struct Job {
@@ -305,14 +287,29 @@ Group form_of(Encoding encoding, ActivationKind kind) {
   return group<Columns<F32Columns, F32Words>>;
 }
 
+// Tiles of one call for all tokens: FP8 weights of a run of tiles, half a MiB at 4,096 columns, stay in the
+// second-level cache while one set of widened activations after another passes over them. Other forms take a tile at a
+// time.
+constexpr std::int64_t kRun = 8;
+
 void matmul(const PackedMatrix& w, std::int64_t tile_begin, std::int64_t tile_end, const Activations& x, float* y,
             std::int64_t y_stride) {
   const Group form = form_of(w.encoding, x.kind);
-  for (std::int64_t tile = tile_begin; tile < tile_end; ++tile) {
+  const bool fp8 = w.encoding == Encoding::kFp8 && x.kind == ActivationKind::kBf16;
+  const std::int64_t step = !fp8 ? 1 : x.count > 1 ? kRun : tile_end - tile_begin;
+  for (std::int64_t tile = tile_begin; tile < tile_end; tile += step) {
+    const std::int64_t end = tile_end - tile < step ? tile_end : tile + step;
     const std::byte* data = x.data;
     for (std::int64_t first = 0; first < x.count; first += kTokenGroup) {
       const std::int64_t m = x.count - first < kTokenGroup ? x.count - first : kTokenGroup;
-      form(Job{w, tile, data, m, y + first * y_stride + tile * kTileRows, y_stride});
+      float* out = y + first * y_stride;
+      std::int64_t done = 0;
+      while (fp8 && done < m) {
+        const std::int64_t n = m - done < avx2::kFp8Tokens ? m - done : avx2::kFp8Tokens;
+        if (!avx2::multiply_fp8(w, tile, end, data, m, done, n, out, y_stride)) break;
+        done += n;
+      }
+      for (std::int64_t t = tile; t < end && done < m; ++t) form(Job{w, t, data, m, out + t * kTileRows, y_stride});
       data += activation_bytes(x.kind, m, x.cols);
     }
   }
