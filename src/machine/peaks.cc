@@ -17,7 +17,8 @@ namespace {
                  "xmm11", "cc")
 #define HADAL_DOT8_512(r) "vpdpbusd %%zmm10,%%zmm11,%%zmm" r "\n"
 #define HADAL_BF16_512(r) "vdpbf16ps %%zmm10,%%zmm11,%%zmm" r "\n"
-#define HADAL_MADD_256(r) "vpmaddubsw %%ymm10,%%ymm11,%%ymm" r "\n"
+// AVX2's way to a sum of int8 products in int32 takes two multiplications: to pairs in int16, then to int32.
+#define HADAL_MADD_256(r) "vpmaddubsw %%ymm10,%%ymm11,%%ymm" r "\n vpmaddwd %%ymm10,%%ymm" r ",%%ymm" r "\n"
 #define HADAL_FMA_256(r) "vfmadd231ps %%ymm10,%%ymm11,%%ymm" r "\n"
 
 void run_512_int8(long n) { HADAL_LOOP(HADAL_DOT8_512); }

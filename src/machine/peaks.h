@@ -6,7 +6,7 @@
 namespace hadal {
 
 enum class PeakKind {
-  kInt8,  // a multiply and an add of bytes: vpdpbusd; vpmaddubsw with AVX2
+  kInt8,  // a multiply and an add of bytes to int32: vpdpbusd; vpmaddubsw and vpmaddwd with AVX2
   kBf16,  // a multiply and an add of bfloat16: vdpbf16ps; float32 fused multiply-add with AVX2
 };
 
