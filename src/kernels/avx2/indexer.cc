@@ -10,7 +10,8 @@
 namespace hadal {
 namespace {
 
-constexpr int kMaxBlocks = 8;  // of 32 channels; a wider key takes the generic form
+constexpr int kMaxBlocks = 8;   // of 32 channels; a wider key takes the generic form,
+constexpr int kMaxHeads = 128;  // and so do more heads
 
 __m256i load(const void* p) { return _mm256_loadu_si256(static_cast<const __m256i*>(p)); }
 
@@ -29,21 +30,32 @@ void unpack_tile(const std::byte* tile, int blocks, std::byte* keys) {
     }
 }
 
-// q . key of one block for 8 keys, as an integer.
-__m256i dot_block(const std::byte* keys, const std::int32_t* quads, std::int32_t offset) {
-  auto product = [&](int k) { return _mm256_maddubs_epi16(load(keys + 64 * k), _mm256_set1_epi32(quads[k])); };
-  __m256i a = product(0), c = product(1);
-  a = _mm256_add_epi16(a, product(2)), c = _mm256_add_epi16(c, product(3));
-  a = _mm256_add_epi16(a, product(4)), c = _mm256_add_epi16(c, product(5));
-  a = _mm256_add_epi16(a, product(6)), c = _mm256_add_epi16(c, product(7));
-  const __m256i sum = _mm256_madd_epi16(_mm256_add_epi16(a, c), _mm256_set1_epi16(1));
-  return _mm256_add_epi32(sum, _mm256_set1_epi32(offset));
+// q . key of one block for 16 keys, as integers.
+Lanes::I dot_block(const std::byte* keys, const std::int8_t* q, std::int32_t offset) {
+  __m256i sums[4] = {_mm256_setzero_si256(), _mm256_setzero_si256(), _mm256_setzero_si256(), _mm256_setzero_si256()};
+#pragma GCC unroll 8
+  for (int k = 0; k < 8; ++k) {
+    std::int32_t quad;
+    __builtin_memcpy(&quad, q + 4 * k, 4);
+    const __m256i four = _mm256_set1_epi32(quad);
+    sums[k % 2] = _mm256_add_epi16(sums[k % 2], _mm256_maddubs_epi16(load(keys + 64 * k), four));
+    sums[2 + k % 2] = _mm256_add_epi16(sums[2 + k % 2], _mm256_maddubs_epi16(load(keys + 64 * k + 32), four));
+  }
+  const __m256i ones = _mm256_set1_epi16(1), start = _mm256_set1_epi32(offset);
+  return {_mm256_add_epi32(_mm256_madd_epi16(_mm256_add_epi16(sums[0], sums[1]), ones), start),
+          _mm256_add_epi32(_mm256_madd_epi16(_mm256_add_epi16(sums[2], sums[3]), ones), start)};
 }
 
 void index_scores_packed(const IndexArgs& a) {
   const int blocks = a.dim / 32;
-  if (blocks > kMaxBlocks) return generic::index_scores_packed<Lanes>(a);
+  if (blocks > kMaxBlocks || a.heads > kMaxHeads) return generic::index_scores_packed<Lanes>(a);
   alignas(32) std::byte keys[kMaxBlocks * 512];
+  std::int32_t offsets[kMaxHeads * kMaxBlocks];  // -12 times the sum of a block's bytes
+  for (int i = 0; i < a.heads * blocks; ++i) {
+    std::int32_t sum = 0;
+    for (int k = 0; k < 32; ++k) sum += a.q[32 * i + k];
+    offsets[i] = -12 * sum;
+  }
   for (std::int64_t t = 0; t < a.tiles; ++t) {
     const std::byte* tile = a.tile(t, blocks * kFp4TileBytes);
     unpack_tile(tile, blocks, keys);
@@ -56,16 +68,9 @@ void index_scores_packed(const IndexArgs& a) {
     for (int h = 0; h < a.heads; ++h) {
       Lanes::F dot = Lanes::zero();
       for (int b = 0; b < blocks; ++b) {
-        std::int32_t quads[8];
-        __builtin_memcpy(quads, a.q + static_cast<std::int64_t>(h) * a.dim + 32 * b, 32);
-        // The sum of the block's bytes: biased to unsigned, added up in groups of eight.
-        const __m256i biased = _mm256_xor_si256(load(quads), _mm256_set1_epi8(static_cast<char>(0x80)));
-        const __m256i parts = _mm256_sad_epu8(biased, _mm256_setzero_si256());
-        const __m128i two = _mm_add_epi64(_mm256_castsi256_si128(parts), _mm256_extracti128_si256(parts, 1));
-        const int sum = _mm_cvtsi128_si32(_mm_add_epi64(two, _mm_unpackhi_epi64(two, two))) - 32 * 128;
-        const Lanes::I p = {dot_block(keys + b * 512, quads, -12 * sum),
-                            dot_block(keys + b * 512 + 32, quads, -12 * sum)};
-        dot = Lanes::fma(Lanes::from_int(p), Lanes::mul(key_scale[b], Lanes::set(a.q_scale[h * blocks + b])), dot);
+        const int i = h * blocks + b;
+        const Lanes::I p = dot_block(keys + b * 512, a.q + 32 * i, offsets[i]);
+        dot = Lanes::fma(Lanes::from_int(p), Lanes::mul(key_scale[b], Lanes::set(a.q_scale[i])), dot);
       }
       score = Lanes::fma(Lanes::set(a.weight[h]), Lanes::max(dot, Lanes::zero()), score);
     }
