@@ -191,7 +191,7 @@ class CommandLine {
 
   void define_plan() {
     PlanOptions& o = plan_;
-    CLI::App* c = command(app_, "plan", "memory, bytes and FLOPs of a model, and whether it fits here",
+    CLI::App* c = command(app_, "plan", "memory, work and speed of a model here, without loading it",
                           [&o] { return run_plan(o); });
     CLI::Option* m = path(c, "--model", o.model, "checkpoint directory, or one of these names (default: compare)");
     m->type_name("MODEL");
@@ -199,6 +199,8 @@ class CommandLine {
     choices_[m].insert(choices_[m].begin(), "nano");
     number(c, "--context", o.context, "length of a session, in tokens")->capture_default_str();
     plots(c, o.plots, "work and cache against context");
+    c->add_flag("--quick", o.quick, "count only: do not time the model's layers and its disk, which takes ten seconds");
+    threads(c, o.threads);
     json(c, o.json);
   }
 

@@ -3,10 +3,14 @@
 
 #include <algorithm>
 #include <cmath>
+#include <memory>
 #include <nlohmann/json.hpp>
+#include <optional>
 
 #include "cli/embedded.h"
+#include "cli/numbers.h"
 #include "cli/options.h"
+#include "cli/plan_speed.h"
 #include "cli/report.h"
 #include "plan/figure.h"
 #include "plan/plan.h"
@@ -16,53 +20,26 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-Result<ModelPlan> plan_embedded(std::int64_t context) {
-  auto checkpoint = HADAL_TRY(Checkpoint::open_for_inspection(model_files("")));
-  return plan_checkpoint("nano", *checkpoint, context);
-}
+// A model and, where it is one, the checkpoint it was read from.
+struct Subject {
+  ModelPlan plan;
+  std::shared_ptr<const Checkpoint> checkpoint;
+};
 
-Result<ModelPlan> plan_named(const std::string& name, std::int64_t context) {
+Result<Subject> plan_named(const std::string& name, std::int64_t context) {
   const auto& published = published_models();
-  if (std::find(published.begin(), published.end(), name) != published.end()) return plan_published(name, context);
-  if (name == "nano") return plan_embedded(context);
+  if (std::find(published.begin(), published.end(), name) != published.end())
+    return Subject{HADAL_TRY(plan_published(name, context)), nullptr};
+  if (name == "nano") {
+    auto nano = HADAL_TRY(Checkpoint::open_for_inspection(model_files("")));
+    return Subject{HADAL_TRY(plan_checkpoint("nano", *nano, context)), nano};
+  }
   auto checkpoint = Checkpoint::open_for_inspection(name);
   if (!checkpoint) {
     return fail(checkpoint.error().code, "{}; --model takes a checkpoint directory or one of nano, {}",
                 checkpoint.error().what, fmt::join(published, ", "));
   }
-  return plan_checkpoint(name, **checkpoint, context);
-}
-
-// --- numbers as people read them
-
-std::string grouped(double x, int digits = 0) {  // 1,048,576
-  std::string text = fmt::format("{:.{}f}", x, digits);
-  std::size_t point = text.find('.');
-  if (point == std::string::npos) point = text.size();
-  for (std::size_t at = point; at > 3 && at - 3 > (text[0] == '-' ? 1u : 0u); at -= 3) text.insert(at - 3, ",");
-  return text;
-}
-
-std::string bytes_text(double b) {
-  if (b >= 999.5e9) return fmt::format("{:.3f} TB", b / 1e12);
-  if (b >= 999.5e6) return fmt::format("{:.2f} GB", b / 1e9);
-  if (b >= 999.5e3) return fmt::format("{:.2f} MB", b / 1e6);
-  return fmt::format("{:.1f} kB", b / 1e3);
-}
-std::string bytes_text(std::int64_t b) { return bytes_text(static_cast<double>(b)); }
-
-std::string percent(double share) { return fmt::format("{:.{}f} %", 100 * share, share < 0.0995 ? 2 : 1); }
-
-std::string operations(double x) {
-  return x >= 999.5e6 ? fmt::format("{:.1f} G", x / 1e9) : fmt::format("{:.2f} M", x / 1e6);
-}
-
-std::string rate(double tokens_per_second) {
-  return fmt::format("{:.{}f} tokens/s", tokens_per_second, tokens_per_second < 10 ? 2 : 0);
-}
-
-std::string parameters(double n) {
-  return n >= 1e9 ? fmt::format("{:.2f} B", n / 1e9) : fmt::format("{:.2f} M", n / 1e6);
+  return Subject{HADAL_TRY(plan_checkpoint(name, **checkpoint, context)), *checkpoint};
 }
 
 // --- one model
@@ -142,11 +119,11 @@ void print_model(const ModelPlan& p, const MachineLimits& machine) {
   if (p.engine) print_fit(p, machine);
 }
 
-void print_comparison(const std::vector<ModelPlan>& plans, const MachineLimits& machine) {
-  fmt::print("At {} tokens of context\n", grouped(static_cast<double>(plans.front().context)));
+void print_comparison(const std::vector<Subject>& subjects, const MachineLimits& machine) {
+  fmt::print("At {} tokens of context\n", grouped(static_cast<double>(subjects.front().plan.context)));
   fmt::print("  {:<8}{:>12}{:>13}{:>12}{:>9}{:>10}{:>12}{:>9}  {}\n", "model", "weights", "cache/token", "cache",
              "of V3.2", "of GQA-8", "FLOP/token", "of V3.2", "here");
-  for (const ModelPlan& p : plans) {
+  for (const auto& [p, checkpoint] : subjects) {
     std::string here = "-";
     if (p.engine) {
       const Fit f = fit(p, machine);
@@ -255,11 +232,13 @@ Json machine_json(const MachineLimits& m) {
           {"memory_available_bytes", m.info.memory_available_bytes},
           {"read_bytes_per_second", m.read_bytes_per_second},
           {"bf16_ops_per_second", m.bf16_ops_per_second},
-          {"int8_ops_per_second", m.int8_ops_per_second}};
+          {"int8_ops_per_second", m.int8_ops_per_second},
+          {"f32_ops_per_second", m.f32_ops_per_second},
+          {"round_trip_seconds", m.round_trip_seconds}};
 }
 
-Result<std::vector<ModelPlan>> plans_for(const PlanOptions& options) {
-  std::vector<ModelPlan> plans;
+Result<std::vector<Subject>> plans_for(const PlanOptions& options) {
+  std::vector<Subject> plans;
   std::vector<std::string> names = {"nano", "flash", "pro", "v3.2", "gqa8"};
   if (!options.model.empty()) names = {options.model};
   for (const std::string& name : names) plans.push_back(HADAL_TRY(plan_named(name, options.context)));
@@ -267,11 +246,11 @@ Result<std::vector<ModelPlan>> plans_for(const PlanOptions& options) {
 }
 
 // The model asked for, or without one Flash and Pro.
-Status draw_plots(const std::vector<ModelPlan>& plans, const std::vector<std::string>& paths) {
+Status draw_plots(const std::vector<Subject>& plans, const std::vector<std::string>& paths) {
   if (paths.empty()) return {};
   std::vector<AccountedModel> models;
-  if (plans.size() == 1 && plans.front().config) {
-    models.push_back({plans.front().name, *plans.front().config});
+  if (plans.size() == 1 && plans.front().plan.config) {
+    models.push_back({plans.front().plan.name, *plans.front().plan.config});
   } else {
     models = {{"V4-Flash", flash_config()}, {"V4-Pro", pro_config()}};
   }
@@ -285,21 +264,30 @@ int run_plan(const PlanOptions& options) {
   auto plans = plans_for(options);
   if (!plans) return report(plans.error());
   if (Status drawn = draw_plots(*plans, options.plots); !drawn) return report(drawn.error());
-  const MachineLimits machine = measure_machine();
   const bool one = !options.model.empty();
+  const MachineLimits machine = measure_machine(options.threads);
+  const Subject& first = plans->front();
+  std::optional<PlanSpeed> speed;
+  if (one && first.plan.engine) {
+    auto measured = measure_plan_speed(first.plan, first.checkpoint.get(), machine, options);
+    if (!measured) return report(measured.error());
+    speed = std::move(*measured);
+  }
   if (options.json) {
     Json out = {{"machine", machine_json(machine)}};
     if (one) {
-      out.update(model_json(plans->front(), machine));
+      out.update(model_json(first.plan, machine));
+      if (speed) out["speed"] = Json::parse(speed_json(*speed));
     } else {
       out["models"] = Json::array();
-      for (const ModelPlan& p : *plans) out["models"].push_back(model_json(p, machine));
+      for (const Subject& s : *plans) out["models"].push_back(model_json(s.plan, machine));
     }
     fmt::print("{}\n", out.dump(2));
     return 0;
   }
   if (one) {
-    print_model(plans->front(), machine);
+    print_model(first.plan, machine);
+    if (speed) print_speed(*speed);
   } else {
     print_comparison(*plans, machine);
   }

@@ -46,9 +46,12 @@ const std::vector<Prose>& prose() {
        "attention of 8 heads; then "
        "whether it fits in the memory that is available here, how many sessions of the given length fit beside it, and "
        "the limit that "
-       "memory and arithmetic set to decoding. MODEL is a checkpoint directory, whose shard headers are read, or a "
+       "memory and arithmetic set to decoding. For one model it then times a few of its layers with made-up weights, "
+       "and the disk its shards are on, for about ten seconds, and says how fast it would run at several depths, "
+       "where its weights would go and with which command to run it; --quick leaves that out. MODEL is a checkpoint "
+       "directory, whose shard headers are read, or a "
        "name: nano, flash, "
-       "flash-base, pro, pro-base, v3.2, gqa8. Without it five of them are compared.",
+       "flash-base, pro, pro-base, v3.2, gqa8. Without it five of them are compared and nothing is timed.",
        {{"hadal plan", "compare the published models"},
         {"hadal plan --model flash --context 131072", "V4-Flash with 128 Ki tokens"},
         {"hadal plan --model flash --plot flash.svg", "work and cache from 8K to 1M tokens, beside V3.2 and GQA-8"},

@@ -63,6 +63,8 @@ struct PlanOptions {
   std::string model;  // a directory, or flash, pro, v3.2, gqa8
   std::int64_t context = 1048576;
   std::vector<std::string> plots;  // .svg and .png files of work and cache against context
+  int threads = 0;
+  bool quick = false;  // nothing timed but bandwidth and instructions
   bool json = false;
 };
 

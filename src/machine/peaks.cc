@@ -17,12 +17,14 @@ namespace {
                  "xmm11", "cc")
 #define HADAL_DOT8_512(r) "vpdpbusd %%zmm10,%%zmm11,%%zmm" r "\n"
 #define HADAL_BF16_512(r) "vdpbf16ps %%zmm10,%%zmm11,%%zmm" r "\n"
+#define HADAL_FMA_512(r) "vfmadd231ps %%zmm10,%%zmm11,%%zmm" r "\n"
 // AVX2's way to a sum of int8 products in int32 takes two multiplications: to pairs in int16, then to int32.
 #define HADAL_MADD_256(r) "vpmaddubsw %%ymm10,%%ymm11,%%ymm" r "\n vpmaddwd %%ymm10,%%ymm" r ",%%ymm" r "\n"
 #define HADAL_FMA_256(r) "vfmadd231ps %%ymm10,%%ymm11,%%ymm" r "\n"
 
 void run_512_int8(long n) { HADAL_LOOP(HADAL_DOT8_512); }
 void run_512_bf16(long n) { HADAL_LOOP(HADAL_BF16_512); }
+void run_512_fma(long n) { HADAL_LOOP(HADAL_FMA_512); }
 void run_256_int8(long n) { HADAL_LOOP(HADAL_MADD_256); }
 void run_256_fma(long n) { HADAL_LOOP(HADAL_FMA_256); }
 
@@ -40,7 +42,10 @@ double measured_peak(std::string_view isa, PeakKind kind) {
   const bool int8 = kind == PeakKind::kInt8;
   void (*run)(long) = run_scalar;
   double operations = 2;  // of one instruction
-  if (isa == "avx512") run = int8 ? run_512_int8 : run_512_bf16, operations = int8 ? 128 : 64;
+  if (isa == "avx512") {
+    run = int8 ? run_512_int8 : kind == PeakKind::kBf16 ? run_512_bf16 : run_512_fma;
+    operations = int8 ? 128 : kind == PeakKind::kBf16 ? 64 : 32;
+  }
   if (isa == "avx2") run = int8 ? run_256_int8 : run_256_fma, operations = int8 ? 64 : 16;
   constexpr long kLoops = 1'000'000;
   double best = 1e9;

@@ -7,6 +7,7 @@ namespace hadal {
 
 enum class PeakKind {
   kInt8,  // a multiply and an add of bytes to int32: vpdpbusd; vpmaddubsw and vpmaddwd with AVX2
+  kF32,   // a multiply and an add of float32: fused multiply-add
   kBf16,  // a multiply and an add of bfloat16: vdpbf16ps; float32 fused multiply-add with AVX2
 };
 

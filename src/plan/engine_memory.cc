@@ -61,7 +61,12 @@ EngineMemory engine_memory(const ModelConfig& config, const TensorTable& table, 
     if (t.role == Role::kEmbed) {
       (dtype == DType::kBF16 ? memory.mapped_bytes : memory.weights_bytes) += 2 * t.elements();
     } else if (is_matrix(t)) {
-      memory.weights_bytes += packed_matrix_bytes(t, dtype, config);
+      const std::int64_t bytes = packed_matrix_bytes(t, dtype, config);
+      memory.weights_bytes += bytes;
+      if (t.group == TensorClass::kRoutedExperts && t.layer < config.num_hidden_layers) {
+        memory.routed_bytes += bytes;
+        memory.routed_experts += t.role == Role::kExpertW1;
+      }
     } else {
       memory.weights_bytes += round_up(4 * t.elements(), kAlign);  // floats, or 32-bit expert ids
     }

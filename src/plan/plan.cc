@@ -4,8 +4,10 @@
 
 #include <algorithm>
 
+#include "base/clock.h"
 #include "kernels/kernels.h"
 #include "machine/peaks.h"
+#include "machine/thread_pool.h"
 
 namespace hadal {
 namespace {
@@ -121,14 +123,33 @@ Result<ModelPlan> plan_checkpoint(const std::string& name, const Checkpoint& che
                  stored_dtypes(checkpoint), context);
 }
 
-MachineLimits measure_machine() {
+namespace {
+
+double measured_round_trip(int threads) {
+  ThreadPool pool(threads);
+  double best = 1;
+  constexpr int kJobs = 200;  // several in a row, as in a step: workers stay awake between them
+  for (int i = 0; i < 10; ++i) {
+    Stopwatch watch;
+    for (int j = 0; j < kJobs; ++j) pool.for_each(threads, [](std::int64_t, int) {});
+    best = std::min(best, watch.seconds() / kJobs);
+  }
+  return best;
+}
+
+}  // namespace
+
+MachineLimits measure_machine(int threads) {
   MachineLimits limits;
   limits.info = machine_info();
+  if (threads <= 0) threads = limits.info.cores;
   limits.program_bytes = resident_bytes();  // before the yardsticks take their buffers
-  limits.read_bytes_per_second = measured_read_bandwidth(0);
+  limits.read_bytes_per_second = measured_read_bandwidth(threads);
   const auto isa = kernels().name;
-  limits.bf16_ops_per_second = limits.info.cores * measured_peak(isa, PeakKind::kBf16);
-  limits.int8_ops_per_second = limits.info.cores * measured_peak(isa, PeakKind::kInt8);
+  limits.bf16_ops_per_second = threads * measured_peak(isa, PeakKind::kBf16);
+  limits.int8_ops_per_second = threads * measured_peak(isa, PeakKind::kInt8);
+  limits.f32_ops_per_second = threads * measured_peak(isa, PeakKind::kF32);
+  limits.round_trip_seconds = measured_round_trip(threads);
   return limits;
 }
 

@@ -60,8 +60,11 @@ struct MachineLimits {
   double read_bytes_per_second = 0;
   double bf16_ops_per_second = 0;
   double int8_ops_per_second = 0;
+  double f32_ops_per_second = 0;
+  double round_trip_seconds = 0;  // all threads begin and end one empty job: what every step of a layer costs at least
 };
-MachineLimits measure_machine();  // about a third of a second
+// About a third of a second. 0 threads: all usable cores.
+MachineLimits measure_machine(int threads = 0);
 
 struct Fit {
   bool weights_fit = false;

@@ -37,7 +37,8 @@ TEST(Completion, Commands) {
 }
 
 TEST(Completion, Options) {
-  EXPECT_EQ(complete({"hadal", "plan", "--"}), (Words{"--context", "--help", "--json", "--model", "--plot"}));
+  EXPECT_EQ(complete({"hadal", "plan", "--"}),
+            (Words{"--context", "--help", "--json", "--model", "--plot", "--quick", "--threads"}));
   EXPECT_EQ(complete({"hadal", "chat", "decode", "--l"}), Words{"--lenient"});
   EXPECT_EQ(complete({"hadal", "run", "--to"}), (Words{"--tools", "--top-k", "--top-p"}));
 }

@@ -8,7 +8,7 @@ namespace hadal {
 namespace {
 
 TEST(PlanCommand, JsonIsOneDocumentWithTheReportsFigures) {
-  const Ran ran = run_program("$H plan --model flash --json");
+  const Ran ran = run_program("$H plan --model flash --json --quick");
   ASSERT_EQ(ran.status, 0) << ran.err;
   EXPECT_EQ(ran.err, "");
   const auto plan = nlohmann::json::parse(ran.out);
@@ -20,6 +20,9 @@ TEST(PlanCommand, JsonIsOneDocumentWithTheReportsFigures) {
   EXPECT_NEAR(plan["flops"]["fp8_equivalent_of_v3.2"].get<double>(), 0.101, 0.0005);
   EXPECT_GT(plan["machine"]["memory_total_bytes"].get<std::int64_t>(), 0);
   EXPECT_TRUE(plan["here"]["weights_fit"].is_boolean());
+  EXPECT_TRUE(plan["speed"]["points"].is_null());
+  EXPECT_NE(plan["speed"]["why_not"].get<std::string>().find("--quick"), std::string::npos);
+  EXPECT_EQ(plan["speed"]["placement"]["experts"], 43 * 256);
   std::int64_t classes = 0;
   for (const auto& c : plan["weights"]["classes"]) classes += c["bytes"].get<std::int64_t>();
   EXPECT_EQ(classes, plan["weights"]["bytes"].get<std::int64_t>());
@@ -39,8 +42,8 @@ TEST(PlanCommand, ComparesWithoutAModel) {
 }
 
 TEST(PlanCommand, ADirectoryIsReadFromItsHeaders) {
-  const Ran by_directory = run_program("$H plan --json --model " HADAL_SOURCE_DIR "/nano/weights");
-  const Ran by_name = run_program("$H plan --json --model nano");
+  const Ran by_directory = run_program("$H plan --quick --json --model " HADAL_SOURCE_DIR "/nano/weights");
+  const Ran by_name = run_program("$H plan --quick --json --model nano");
   ASSERT_EQ(by_directory.status, 0) << by_directory.err;
   auto a = nlohmann::json::parse(by_directory.out), b = nlohmann::json::parse(by_name.out);
   for (const char* key : {"parameters", "weights", "cache", "flops", "layers"}) EXPECT_EQ(a[key], b[key]) << key;

@@ -1,3 +1,4 @@
+#include <fmt/core.h>
 #include <gtest/gtest.h>
 #include <unistd.h>
 
@@ -11,14 +12,15 @@ namespace hadal {
 namespace {
 
 std::string folder() {
-  const auto path = std::filesystem::temp_directory_path() / ("hadal_plot_" + std::to_string(::getpid()));
+  const auto path = std::filesystem::temp_directory_path() / fmt::format("hadal_plot_{}", ::getpid());
   std::filesystem::create_directory(path);
   return path.string();
 }
 
 TEST(PlotOption, DepthDrawsBothKindsAndStillPrintsItsRows) {
   const std::string at = folder();
-  const Ran ran = run_program("$H bench depth --json --seconds 0.01 --plot " + at + "/a.svg --plot " + at + "/a.png");
+  const Ran ran =
+      run_program(fmt::format("$H bench depth --json --seconds 0.01 --plot {0}/a.svg --plot {0}/a.png", at));
   ASSERT_EQ(ran.status, 0) << ran.err;
   const auto out = nlohmann::json::parse(ran.out);
   ASSERT_EQ(out["rows"].size(), 6u);
@@ -32,7 +34,7 @@ TEST(PlotOption, DepthDrawsBothKindsAndStillPrintsItsRows) {
 
 TEST(PlotOption, PlanDrawsWithoutMeasuring) {
   const std::string at = folder();
-  const Ran ran = run_program("$H plan --model flash --json --plot " + at + "/p.svg");
+  const Ran ran = run_program(fmt::format("$H plan --model flash --quick --json --plot {}/p.svg", at));
   ASSERT_EQ(ran.status, 0) << ran.err;
   EXPECT_GT(std::filesystem::file_size(at + "/p.svg"), 20000u);
   std::filesystem::remove_all(at);
