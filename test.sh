@@ -127,8 +127,13 @@ suite release full
 build clang
 suite clang fast
 check "clang-tidy" tools/lint
-if python3 -c 'import torch' 2>/dev/null; then
-  check "nano, Python" python3 -m unittest discover -s tests/nano
+# Debian's PyTorch belongs to Debian's interpreter, which may not be the first in the path.
+torch_python=""
+for python in python3 /usr/bin/python3; do
+  if "$python" -c 'import torch' 2>/dev/null; then torch_python=$python; break; fi
+done
+if [[ -n "$torch_python" ]]; then
+  check "nano, Python" "$torch_python" -m unittest discover -s tests/nano
 else
   skip "nano, Python" "PyTorch is not installed"
 fi

@@ -87,7 +87,7 @@ class Bench {
   Bench(int threads, const std::function<bool(const BenchRow&)>& each) : threads_(threads), each_(each) {
     for (int i = 0; i < threads; ++i) {
       lanes_.push_back(std::make_unique<Lane>(stream_bytes(threads)));
-      if (!lanes_.back()->fill(static_cast<std::uint64_t>(i + 1))) lanes_.clear(), threads_ = 0;
+      if (!lanes_.back()->fill(static_cast<std::uint64_t>(i) + 1)) lanes_.clear(), threads_ = 0;
       if (threads_ == 0) return;
     }
   }
@@ -144,7 +144,8 @@ class Bench {
             const PackedMatrix w = matrix(encoding, *lanes_[static_cast<std::size_t>(i)], m * bytes);
             set_->matmul(w, 0, slow ? 8 : w.tile_count(), x.view, y.data(), kRows);
           }
-          return static_cast<double>(count * bytes) * (slow ? 8.0 / (kRows / 16) : 1.0);
+          const std::int64_t tiles = kRows / kTileRows;
+          return static_cast<double>(count * bytes) * (slow ? 8.0 / static_cast<double>(tiles) : 1.0);
         },
         [&](int i) {
           const double begin = thread_cpu_seconds();
@@ -193,7 +194,7 @@ class Bench {
     }
     std::vector<const std::byte*> list;
     for (std::int64_t i = 0; i < count; ++i)
-      list.push_back(rows_data.data() + static_cast<std::int64_t>(scramble(static_cast<std::uint64_t>(i + 1)) % 20000) *
+      list.push_back(rows_data.data() + static_cast<std::int64_t>(scramble(static_cast<std::uint64_t>(i) + 1) % 20000) *
                                             shape.packed_bytes());
     const auto q = numbers(heads * 512, 3);
     const std::int64_t scratch_bytes = set_->attend_scratch_bytes(shape, heads);

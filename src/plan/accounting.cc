@@ -123,8 +123,9 @@ FlopCount decode_flops(const ModelConfig& config, const TensorTable& table, std:
     flops.attention += 4.0 * static_cast<double>(config.num_attention_heads * config.head_dim) *
                        static_cast<double>(attended(config, kind, ratio, n));
     if (kind == AttentionKind::kCsa) {
+      const std::int64_t keys = n / ratio;
       flops.index +=
-          2.0 * static_cast<double>(config.index_n_heads * config.index_head_dim) * static_cast<double>(n / ratio);
+          2.0 * static_cast<double>(config.index_n_heads * config.index_head_dim) * static_cast<double>(keys);
     }
   });
   return flops;
@@ -166,7 +167,8 @@ CacheReads decode_cache_reads(const ModelConfig& config, const CacheCounting& co
   CacheReads reads;
   each_layer(config, [&](AttentionKind kind, std::int64_t ratio) {
     reads.entries += static_cast<double>(attended(config, kind, ratio, n) * counting.entry_bytes);
-    if (kind == AttentionKind::kCsa) reads.keys += static_cast<double>(n / ratio * counting.key_bytes);
+    const std::int64_t keys = kind == AttentionKind::kCsa ? n / ratio : 0;
+    reads.keys += static_cast<double>(keys * counting.key_bytes);
   });
   return reads;
 }

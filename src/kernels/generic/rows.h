@@ -28,7 +28,7 @@ void encode_row(const RowShape& shape, const float* kv, std::byte* row) {
     std::uint16_t part[16];
     V::store_u16(part, V::template shr<16>(round_bf16<V>(V::load(kv + nope + i, rope - i))));
     int size = rope - i < 16 ? rope - i : 16;
-    __builtin_memcpy(tail + 2 * i, part, static_cast<std::size_t>(2 * size));
+    __builtin_memcpy(tail + 2 * i, part, 2 * static_cast<std::size_t>(size));
   }
   for (std::uint8_t* p = scales + shape.scale_count(); p < codes + shape.packed_bytes(); ++p) *p = 0;
 }
@@ -52,7 +52,7 @@ void decode_row(const RowShape& shape, const std::byte* row, float* kv) {
   for (int i = 0; i < rope; i += 16) {
     std::uint16_t part[16] = {};
     int run = rope - i < 16 ? rope - i : 16;
-    __builtin_memcpy(part, tail + 2 * i, static_cast<std::size_t>(2 * run));
+    __builtin_memcpy(part, tail + 2 * i, 2 * static_cast<std::size_t>(run));
     V::store(kv + nope + i, V::floats(V::template shl<16>(V::load_u16(part))), run);
   }
 }
