@@ -30,6 +30,8 @@ nlohmann::ordered_json row_json(const ModelBenchRow& r, int threads) {
                       {"prefetched", r.experts->prefetched},
                       {"misses", r.experts->misses},
                       {"prefetched_for_nothing", r.experts->wasted},
+                      {"guessed", r.experts->guessed},
+                      {"guessed_right", r.experts->guessed_right},
                       {"bytes_read", r.experts->bytes_read},
                       {"stall_seconds", r.experts->stall_seconds},
                       {"pack_seconds", r.experts->pack_seconds}};

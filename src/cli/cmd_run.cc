@@ -242,6 +242,8 @@ void print_json(Runner& runner, const Turn& turn, bool raw) {
                       {"prefetched", e->prefetched},
                       {"misses", e->misses},
                       {"prefetched_for_nothing", e->wasted},
+                      {"guessed", e->guessed},
+                      {"guessed_right", e->guessed_right},
                       {"bytes_read", e->bytes_read},
                       {"stall_seconds", e->stall_seconds},
                       {"pack_seconds", e->pack_seconds},

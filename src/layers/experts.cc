@@ -117,6 +117,28 @@ Status run_window(const Step& step, const MoeWeights& weights, const Assignment&
   }
 }
 
+// The residual stream changes little from one layer to the next, so the next layer's gate, given this layer's input,
+// knows some of what it will choose from its own. Decoding only: a long step asks for nearly every expert anyway.
+void guess_next(const Step& step, const MoeWeights& next, Input& input) {
+  if (step.count() > 1) return;
+  const std::int64_t E = step.config.n_routed_experts;
+  WorkspaceScope scope(step.workspace);
+  float* score = step.workspace.take<float>(E);
+  auto* order = step.workspace.take<std::int32_t>(E);
+  multiply(step, {{&next.gate, &input, score, E}});
+  step.kernels.sqrt_softplus(score, E, score);
+  for (std::int32_t e = 0; e < E; ++e) {
+    score[e] += next.bias[e];
+    order[e] = e;
+  }
+  // Reading half of them takes about as long as the disk would wait for the next layer's own choice.
+  const std::int64_t count = (step.config.num_experts_per_tok + 1) / 2;
+  std::partial_sort(order, order + count, order + E, [&](std::int32_t x, std::int32_t y) {
+    return score[x] > score[y] || (score[x] == score[y] && x < y);
+  });
+  next.store->guess(next.layer, {order, static_cast<std::size_t>(count)});
+}
+
 }  // namespace
 
 Status mixture_of_experts(const Step& step, const MoeWeights& weights, const float* x, float* y) {
@@ -126,7 +148,10 @@ Status mixture_of_experts(const Step& step, const MoeWeights& weights, const flo
   Input input(x, d, count, d);
   Routes routes = route(step, weights, input);
   Assignment a = assign(step, routes);
-  if (weights.store) begin_layer(step, weights, a);
+  if (weights.store) {
+    begin_layer(step, weights, a);
+    if (weights.next) guess_next(step, *weights.next, input);
+  }
 
   std::memset(y, 0, static_cast<std::size_t>(count * d) * sizeof(float));
   // Experts go in batches whose outputs fit a bounded buffer; batches ascend, so each token's sum ascends too.

@@ -1,5 +1,8 @@
-// Which expert leaves memory when another one needs its place. A policy only orders keys; it cannot change results.
+// Which expert leaves memory when another one needs its place. A policy only orders experts; it cannot change results.
 // tests/weights/expert_policy_test.cc replays recorded routing through all of them.
+//
+// Layers take turns, so time is counted for each layer by itself: an expert has missed a chance to be used only when
+// its own layer was asked again.
 #pragma once
 
 #include <cstdint>
@@ -8,28 +11,40 @@
 
 namespace hadal {
 
+struct ExpertWant {
+  std::int32_t expert = 0;
+  std::int64_t tokens = 1;  // of the step that are routed to it
+};
+
 // Keys are layer * experts + expert.
 class ExpertPolicy {
  public:
   virtual ~ExpertPolicy() = default;
-  virtual void advance(std::int64_t tokens) = 0;                 // a step of so many tokens begins
-  virtual void used(std::int32_t key, std::int64_t tokens) = 0;  // so many of them were routed to this expert
-  virtual double value(std::int32_t key) const = 0;              // the lowest of those in memory leaves first
+  // What a layer asks for in a step of so many tokens.
+  virtual void asked(std::int32_t layer, std::int64_t tokens, std::span<const ExpertWant> wants) = 0;
+  virtual double value(std::int32_t key) const = 0;  // the lowest of those in memory leaves first
 };
 
-// Least recently used. Layers take turns, so with less memory than one token's experts it keeps nothing of use: kept
-// for comparison.
-std::unique_ptr<ExpertPolicy> make_lru(std::int32_t keys);
+struct ExpertCounts {
+  std::int32_t layers = 0, experts = 0;
+  std::int32_t keys() const { return layers * experts; }
+};
+
+// Least recently used. With less memory than one token's experts it keeps nothing of use: each leaves before its layer
+// comes round again.
+std::unique_ptr<ExpertPolicy> make_lru(ExpertCounts counts);
 
 // Least frequently used, where a use counts half after `half_life` tokens. Uses are remembered of experts that are not
 // in memory too, so one that was popular an eviction ago comes back as popular.
-std::unique_ptr<ExpertPolicy> make_decayed_lfu(std::int32_t keys, double half_life);
+std::unique_ptr<ExpertPolicy> make_decayed_lfu(ExpertCounts counts, double half_life);
 
 // The `pinned` most frequent keys of a recording stay; the others share what is left by recency.
-std::unique_ptr<ExpertPolicy> make_pinned(std::span<const std::int64_t> frequency, std::int32_t pinned);
+std::unique_ptr<ExpertPolicy> make_pinned(ExpertCounts counts, std::span<const std::int64_t> frequency,
+                                          std::int32_t pinned);
 
-// What the expert store uses. Of LRU, the pinned set and half-lives from 16 to 16,384 tokens on the routing recorded in
-// tests/golden/routing and on synthetic traces.
-std::unique_ptr<ExpertPolicy> make_default_policy(std::int32_t keys);
+// The chance that the layer's next token uses the expert: decayed frequency, and for the experts of its last token the
+// share of tokens that repeat one, as far as frequency does not explain it. Both are learned while running. Neither
+// alone does: text with strong repetition (the embedded model) wants recency, spread routing wants frequency.
+std::unique_ptr<ExpertPolicy> make_likely_next(ExpertCounts counts);
 
 }  // namespace hadal

@@ -13,6 +13,9 @@ namespace {
 // some have arrived while others compute. A small memory gives at most a tenth to them.
 constexpr std::int64_t kMostStaging = 8, kLeastStaging = 2, kStagingShare = 10;
 
+constexpr double kWorthReading = 0.5;     // share of guesses that must have been right
+constexpr double kTrustStep = 1.0 / 256;  // the last few hundred guesses count: two tokens of Flash
+
 }  // namespace
 
 Result<std::unique_ptr<ExpertStore>> ExpertStore::open(std::shared_ptr<const Checkpoint> checkpoint,
@@ -28,7 +31,7 @@ Result<std::unique_ptr<ExpertStore>> ExpertStore::open(std::shared_ptr<const Che
   const std::int64_t least = checkpoint->config().num_experts_per_tok;
   const std::string where = checkpoint->directory();
   ExpertFiles files = HADAL_TRY(ExpertFiles::open(std::move(checkpoint), *reader));
-  if (!policy) policy = make_default_policy(files.keys());
+  if (!policy) policy = make_likely_next({files.layers(), files.experts()});
   std::int64_t staging = kMostStaging, slots = options.slots;
   if (slots == 0) {
     staging = std::clamp(options.memory_bytes / kStagingShare / files.staging_bytes(), kLeastStaging, kMostStaging);
@@ -68,7 +71,7 @@ std::int64_t ExpertStore::want_of(std::int32_t key) const {
 }
 
 Status ExpertStore::begin_step(std::int64_t tokens) {
-  policy_->advance(tokens);
+  step_tokens_ = tokens;
   hints_.clear();
   next_hint_ = 0;
   return reader_->unchanged(files_.embedding_file());
@@ -79,6 +82,12 @@ void ExpertStore::prefetch(std::int32_t layer, std::span<const std::int32_t> exp
   pump();
 }
 
+void ExpertStore::guess(std::int32_t layer, std::span<const std::int32_t> experts) {
+  guess_.clear();
+  for (const std::int32_t e : experts) guess_.push_back(files_.key(layer, e));
+  if (trust_ > kWorthReading) prefetch(layer, experts);
+}
+
 void ExpertStore::begin_layer(std::int32_t layer, std::span<const ExpertWant> wants) {
   for (const ExpertWant& w : wants_) want_of_[static_cast<std::size_t>(files_.key(layer_, w.expert))] = kNone;
   for (Slot& s : slots_) s.given = false;
@@ -86,18 +95,27 @@ void ExpertStore::begin_layer(std::int32_t layer, std::span<const ExpertWant> wa
   failed_.reset();
   layer_ = layer;
   wants_.assign(wants.begin(), wants.end());
+  if (observer_) observer_(layer, wants);
   given_.assign(wants.size(), false);
   first_open_ = first_unread_ = 0;
+  policy_->asked(layer, step_tokens_, wants);
   for (std::size_t i = 0; i < wants_.size(); ++i) {
     const std::int32_t key = files_.key(layer, wants_[i].expert);
     want_of_[static_cast<std::size_t>(key)] = static_cast<std::int32_t>(i);
-    policy_->used(key, wants_[i].tokens);
     const std::int32_t slot = slot_of_[static_cast<std::size_t>(key)];
     if (slot == kNone)
       ++(load_of_[static_cast<std::size_t>(key)] == kNone ? stats_.misses : stats_.prefetched);
     else
       ++(std::exchange(slots_[static_cast<std::size_t>(slot)].early, false) ? stats_.prefetched : stats_.hits);
   }
+  for (const std::int32_t key : guess_)
+    if (key / files_.experts() == layer) {
+      const bool right = want_of_[static_cast<std::size_t>(key)] != kNone;
+      ++stats_.guessed;
+      stats_.guessed_right += right;
+      trust_ += ((right ? 1.0 : 0.0) - trust_) * kTrustStep;
+    }
+  guess_.clear();
   for (Slot& s : slots_)  // its time has come and nobody asked
     if (s.early && s.key / files_.experts() == layer) {
       s.early = false;

@@ -16,6 +16,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <span>
@@ -38,10 +39,12 @@ struct ExpertStoreOptions {
 
 // Since the store was opened. An expert that a layer of one step asks for counts once, whatever the number of tokens.
 struct ExpertStats {
-  std::int64_t hits = 0;        // in memory from earlier use
-  std::int64_t prefetched = 0;  // there, or on its way, because of prefetch()
-  std::int64_t misses = 0;      // read because the layer asked
-  std::int64_t wasted = 0;      // prefetched and not asked for
+  std::int64_t hits = 0;           // in memory from earlier use
+  std::int64_t prefetched = 0;     // there, or on its way, because of prefetch()
+  std::int64_t misses = 0;         // read because the layer asked
+  std::int64_t wasted = 0;         // prefetched and not asked for
+  std::int64_t guessed = 0;        // experts named by guess() ...
+  std::int64_t guessed_right = 0;  // ... that the layer then asked for
   std::int64_t bytes_read = 0;
   double stall_seconds = 0;  // waiting for the disk with nothing to compute
   double pack_seconds = 0;
@@ -52,6 +55,8 @@ struct ExpertStats {
             prefetched - before.prefetched,
             misses - before.misses,
             wasted - before.wasted,
+            guessed - before.guessed,
+            guessed_right - before.guessed_right,
             bytes_read - before.bytes_read,
             stall_seconds - before.stall_seconds,
             pack_seconds - before.pack_seconds};
@@ -61,11 +66,6 @@ struct ExpertStats {
     return asked() > 0 ? static_cast<double>(prefetched) / static_cast<double>(asked()) : 0;
   }
   double hit_rate() const { return asked() > 0 ? static_cast<double>(hits) / static_cast<double>(asked()) : 0; }
-};
-
-struct ExpertWant {
-  std::int32_t expert = 0;
-  std::int64_t tokens = 1;  // of the step that are routed to it
 };
 
 class ExpertStore {
@@ -85,6 +85,9 @@ class ExpertStore {
   // Errors: the file with the embedding, which is read through its mapping, is not what it was.
   Status begin_step(std::int64_t tokens);
   void prefetch(std::int32_t layer, std::span<const std::int32_t> experts);
+  // What the next layer may want. Read ahead as by prefetch() while recent guesses were right more often than not: a
+  // wrong one costs the disk as much as a right one saves.
+  void guess(std::int32_t layer, std::span<const std::int32_t> experts);
   void begin_layer(std::int32_t layer, std::span<const ExpertWant> wants);  // no expert twice
 
   struct Ready {
@@ -93,6 +96,10 @@ class ExpertStore {
   };
   // Some of wants [0, end) that were not given yet; empty only when all of them were. Errors name file and tensor.
   Result<std::span<const Ready>> ready(ThreadPool& pool, std::int64_t end);
+
+  // Called with what every layer asks for: recordings of routing.
+  using Observer = std::function<void(std::int32_t layer, std::span<const ExpertWant> wants)>;
+  void observe(Observer observer) { observer_ = std::move(observer); }
 
   bool resident(std::int32_t layer, std::int32_t expert) const {
     return slot_of_[static_cast<std::size_t>(files_.key(layer, expert))] >= 0;
@@ -147,6 +154,7 @@ class ExpertStore {
   std::vector<std::int32_t> slot_of_, load_of_;  // by key
   std::uint64_t next_order_ = 0;
 
+  std::int64_t step_tokens_ = 1;
   std::int32_t layer_ = 0;  // begin_layer's
   std::vector<ExpertWant> wants_;
   std::vector<bool> given_;            // by want
@@ -156,7 +164,9 @@ class ExpertStore {
   std::vector<Ready> ready_;
   std::vector<std::int32_t> hints_;  // keys to prefetch, the first next
   std::size_t next_hint_ = 0;
-  std::optional<Error> failed_;  // of an expert this layer wants
+  std::vector<std::int32_t> guess_;  // keys
+  double trust_ = 0;                 // share of recent guesses that were right
+  std::optional<Error> failed_;      // of an expert this layer wants
 
   struct Packing {
     Load* load;
@@ -166,6 +176,7 @@ class ExpertStore {
   };
   std::vector<Packing> packing_;
   ExpertStats stats_;
+  Observer observer_;
   std::unique_ptr<AsyncReader> reader_;  // last: it ends the reads before the buffers go
 };
 

@@ -182,6 +182,8 @@ Result<ModelWeights> load_weights(std::shared_ptr<const Checkpoint> checkpoint, 
     };
     for (BlockWeights& b : out.layers) stream(b.ffn);
     if (out.mtp) stream(out.mtp->block.ffn);
+    for (std::size_t l = 0; l + 1 < out.layers.size(); ++l)
+      if (out.layers[l + 1].ffn.bias) out.layers[l].ffn.next = &out.layers[l + 1].ffn;
     out.resident_bytes += store->memory_bytes();
   }
   out.fingerprint = checkpoint->fingerprint();

@@ -60,8 +60,9 @@ struct MoeWeights {
   const std::int32_t* tid2eid = nullptr;  // [vocab, k]; null in learned layers
   std::vector<ExpertWeights> experts;     // [E]; empty when they come from the store
   ExpertWeights shared;
-  ExpertStore* store = nullptr;  // experts on disk
-  std::int32_t layer = 0;        // in the store: L is the MTP block
+  ExpertStore* store = nullptr;      // experts on disk
+  std::int32_t layer = 0;            // in the store: L is the MTP block
+  const MoeWeights* next = nullptr;  // of the layer after this one, if its experts are on disk and chosen by the gate
 };
 
 struct BlockWeights {

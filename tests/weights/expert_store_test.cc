@@ -235,6 +235,30 @@ TEST_F(ExpertStores, CountWhatWasPrefetchedForNothing) {
   EXPECT_EQ(store->stats().prefetched, 0);
 }
 
+TEST_F(ExpertStores, BelieveGuessesThatWereRight) {
+  write(many_experts());
+  auto store = open(8).value();
+  auto round = [&](std::int32_t guessed) {
+    ASSERT_TRUE(store->begin_step(1));
+    const std::int32_t next[] = {guessed};
+    store->guess(1, next);
+    ASSERT_TRUE(ask(*store, 1, {2}, 1));
+    ASSERT_TRUE(ask(*store, 0, {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11}, 3));  // drives it out
+  };
+  round(2);
+  EXPECT_EQ(store->stats().guessed_right, 1);
+  EXPECT_EQ(store->stats().prefetched, 0) << "one is not enough";
+  for (int i = 0; i < 300; ++i) round(2);
+  EXPECT_GT(store->stats().prefetched, 50);
+  for (int i = 0; i < 300; ++i) round(3);
+  const std::int64_t before = store->stats().prefetched, wasted = store->stats().wasted;
+  for (int i = 0; i < 10; ++i) round(3);
+  EXPECT_EQ(store->stats().prefetched, before);
+  EXPECT_EQ(store->stats().wasted, wasted);
+  EXPECT_EQ(store->stats().guessed, 611);
+  EXPECT_EQ(store->stats().guessed_right, 301);
+}
+
 TEST_F(ExpertStores, NameTheFileWhenTheDiskFails) {
   write(many_experts());
   for (const std::int64_t result : {std::int64_t{-EIO}, std::int64_t{0}}) {
