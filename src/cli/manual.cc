@@ -34,11 +34,14 @@ const std::vector<Prose>& prose() {
        "goes to stderr. "
        "Sampling follows the model's generation_config.json unless told otherwise. A token is drawn from (seed, "
        "position) alone, so with --seed the same command gives the same answer whatever else the machine does; "
-       "without, every run draws anew.",
+       "without, every run draws anew. A checkpoint larger than memory runs with its routed experts on disk: "
+       "--expert-memory says how much memory they get, and the tokens are the same whatever it says. The statistics "
+       "line then tells how many experts were in memory when they were needed.",
        {{"hadal run -p 'Say hello.'", "one answer from the embedded model"},
         {"hadal run --file notes.txt -p 'What is the code of Anna?'", "a question about a document"},
         {"hadal run --tools tools.json -p 'What is the weather in Oslo?' --json", "the tool call as JSON"},
-        {"hadal run --model ~/DeepSeek-V4-Flash --think high --seed 7", "a reasoning chat with a release"}}},
+        {"hadal run --model ~/DeepSeek-V4-Flash --think high --seed 7", "a reasoning chat with a release"},
+        {"hadal run --model ~/DeepSeek-V4-Flash --expert-memory 12G", "the same on a machine of 24 GB"}}},
       {"hadal plan",
        "Says what a model costs before anything is loaded: weight bytes by class, parameters, cache bytes per token "
        "under four ways of "

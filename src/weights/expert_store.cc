@@ -10,8 +10,8 @@ namespace hadal {
 namespace {
 
 // Buffers for experts on their way: with sixteen reads of 4 MiB in flight five experts of Flash are being read, and
-// some have arrived while others compute. A small memory gives at most a tenth to them.
-constexpr std::int64_t kMostStaging = 8, kLeastStaging = 2, kStagingShare = 10;
+// some have arrived while others compute. A small memory gives at most an eighth to them.
+constexpr std::int64_t kMostStaging = 8, kLeastStaging = 2, kStagingShare = 8;
 
 constexpr double kWorthReading = 0.5;     // share of guesses that must have been right
 constexpr double kTrustStep = 1.0 / 256;  // the last few hundred guesses count: two tokens of Flash
@@ -208,10 +208,10 @@ ExpertStore::Load* ExpertStore::next_to_read() {
     return begin_load(key);
   }
   if (best) return best;
-  // Half of the buffers and slots stay with what a layer will ask for.
+  // A quarter of the buffers and half of the slots stay with what a layer will ask for.
   const auto early =
       static_cast<std::size_t>(std::count_if(slots_.begin(), slots_.end(), [](const Slot& s) { return s.early; }));
-  const bool room = free && unwanted < loads_.size() / 2 && unwanted + early < slots_.size() / 2;
+  const bool room = free && unwanted < loads_.size() - (loads_.size() + 3) / 4 && unwanted + early < slots_.size() / 2;
   for (; room && next_hint_ < hints_.size(); ++next_hint_) {
     const std::int32_t key = hints_[next_hint_];
     if (slot_of_[static_cast<std::size_t>(key)] == kNone && load_of_[static_cast<std::size_t>(key)] == kNone)
