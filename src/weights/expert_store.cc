@@ -10,8 +10,8 @@ namespace hadal {
 namespace {
 
 // Buffers for experts on their way: with sixteen reads of 4 MiB in flight five experts of Flash are being read, and
-// some have arrived while others compute. A small memory gives at most an eighth to them.
-constexpr std::int64_t kMostStaging = 8, kLeastStaging = 2, kStagingShare = 8;
+// others have arrived and wait to be packed. A small memory gives at most a fifth to them.
+constexpr std::int64_t kMostStaging = 12, kLeastStaging = 2, kStagingShare = 5;
 
 constexpr double kWorthReading = 0.5;     // share of guesses that must have been right
 constexpr double kTrustStep = 1.0 / 256;  // the last few hundred guesses count: two tokens of Flash
