@@ -30,7 +30,7 @@ bool named(const ModelPlan& plan) {
 }
 
 std::string command_for(const ModelPlan& plan, const PlacementPlan& placement) {
-  if (placement.placement != Placement::kResident) return "";
+  if (placement.placement == Placement::kNone) return "";
   std::string out = "hadal run";
   if (plan.name != "nano") out += named(plan) ? " --model DIRECTORY" : " --model " + plan.name;
   const std::int64_t longest = std::min(placement.longest_context, plan.config->max_position_embeddings);
