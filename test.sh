@@ -119,7 +119,14 @@ for folder in files machine weights sessions; do
 done
 if ((${#threaded[@]} > 0)); then
   build tsan "${threaded[@]}"
-  for test in "${threaded[@]}"; do check "$test, tsan" "${fixed_layout[@]:+${fixed_layout[@]}}" "build/tsan/$test" --gtest_brief=1; done
+  for test in "${threaded[@]}"; do
+    case $test in  # elsewhere in these two folders one thread works alone
+      test_files) only='*AsyncReaders*' ;;
+      test_weights) only='ExpertStores.GiveTheBitsOfTheLoaderForAnyNumberOfSlots:ExpertStores.EndInTheMiddleOfALayer' ;;
+      *) only='*' ;;
+    esac
+    check "$test, tsan" "${fixed_layout[@]:+${fixed_layout[@]}}" "build/tsan/$test" --gtest_brief=1 --gtest_filter="$only"
+  done
 fi
 if [[ $mode == default ]]; then finish; fi
 
