@@ -7,9 +7,11 @@
 #include <chrono>
 #include <condition_variable>
 #include <mutex>
+#include <optional>
 #include <thread>
 #include <vector>
 
+#include "base/log.h"
 #include "machine/cores.h"
 
 namespace hadal {
@@ -97,9 +99,22 @@ struct ThreadPool::State {
   }
 };
 
-ThreadPool::ThreadPool(int threads) : state_(std::make_unique<State>()) {
-  if (threads <= 0) threads = available_cores();
-  for (int i = 1; i < threads; ++i) state_->threads.emplace_back([s = state_.get(), i] { s->loop(i); });
+ThreadPool::ThreadPool(int threads)
+    : ThreadPool(threads > 0 ? threads : available_cores(),
+                 several_nodes() ? place_threads(machine_topology(), threads > 0 ? threads : available_cores())
+                                 : std::vector<ThreadPlace>()) {}
+
+ThreadPool::ThreadPool(int threads, std::vector<ThreadPlace> places) : state_(std::make_unique<State>()) {
+  for (std::size_t i = 1; i < static_cast<std::size_t>(threads); ++i) {
+    std::optional<ThreadPlace> place;
+    if (i < places.size()) place = places[i];
+    state_->threads.emplace_back([s = state_.get(), i, place] {
+      // A processor taken away meanwhile: slower, not wrong.
+      if (place)
+        if (const Status pinned = pin_thread(*place); !pinned) log_at(LogLevel::kInfo, "{}", pinned.error().what);
+      s->loop(static_cast<int>(i));
+    });
+  }
 }
 
 ThreadPool::~ThreadPool() {

@@ -5,12 +5,19 @@
 #include <cstdint>
 #include <memory>
 #include <type_traits>
+#include <vector>
+
+#include "machine/topology.h"
 
 namespace hadal {
 
 class ThreadPool {
  public:
-  explicit ThreadPool(int threads);  // 0: one per available core (affinity mask and cgroup quota respected)
+  // 0: one per available core (affinity mask and cgroup quota respected). On a machine with several memory nodes
+  // workers stay on the cores place_threads() gives them; the caller's thread is its own.
+  explicit ThreadPool(int threads);
+  // Workers 1, 2, ... on these places (places[0] would be the caller's); empty: wherever the system puts them.
+  ThreadPool(int threads, std::vector<ThreadPlace> places);
   ~ThreadPool();
   ThreadPool(const ThreadPool&) = delete;
   ThreadPool& operator=(const ThreadPool&) = delete;

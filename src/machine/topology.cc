@@ -10,6 +10,7 @@
 #include <cerrno>
 #include <climits>
 #include <cstring>
+#include <fstream>
 #include <map>
 #include <memory>
 
@@ -128,6 +129,15 @@ std::vector<int> Topology::weight_nodes() const {
     if (!nodes[i].cores.empty()) both.push_back(static_cast<int>(i));
   }
   return both.empty() ? memory : both;
+}
+
+bool several_nodes() {
+  static const bool several = [] {
+    std::string online;  // "0", "0-1", "0,2"
+    std::ifstream("/sys/devices/system/node/online") >> online;
+    return online.find_first_of(",-") != std::string::npos;
+  }();
+  return several;
 }
 
 const Topology& machine_topology() {

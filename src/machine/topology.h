@@ -44,6 +44,8 @@ struct Topology {
 // Of this machine: affinity mask and cgroup cpuset respected. Read once. Without hwloc's help (no /sys) one node with a
 // core for every usable processor.
 const Topology& machine_topology();
+// Whether this machine has more than one memory node: one small file, where machine_topology() takes milliseconds.
+bool several_nodes();
 // From hwloc's synthetic description, "package:2 core:8 pu:2"; `allowed` cpus, empty: all. kUsage when hwloc does not
 // understand it or nothing is allowed.
 Result<Topology> synthetic_topology(const std::string& description, const std::vector<int>& allowed = {});

@@ -10,7 +10,9 @@
 #include <string>
 #include <utility>
 
+#include "base/log.h"
 #include "machine/cgroup.h"
+#include "machine/topology.h"
 
 namespace hadal {
 
@@ -36,6 +38,11 @@ Result<Arena> Arena::reserve(std::int64_t bytes) {
     return fail(ErrorCode::kNoMemory, "the system refused {} bytes for the weights: {}", bytes, std::strerror(errno));
   // Tiles are streamed end to end; with 4 KiB pages the table walks cost several percent. Advice only.
   (void)::madvise(data, static_cast<std::size_t>(bytes), MADV_HUGEPAGE);
+  // Every thread reads every matrix, so that on several memory nodes the pages take turns. Refused (containers often
+  // do): slower, not wrong.
+  if (several_nodes())
+    if (const Status placed = interleave_memory(machine_topology(), data, bytes); !placed)
+      log_at(LogLevel::kInfo, "{}", placed.error().what);
   arena.data_ = static_cast<std::byte*>(data);
   arena.size_ = bytes;
   return arena;

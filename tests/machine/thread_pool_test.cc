@@ -1,9 +1,11 @@
 #include "machine/thread_pool.h"
 
 #include <gtest/gtest.h>
+#include <sched.h>
 #include <time.h>
 #include <xmmintrin.h>
 
+#include <array>
 #include <atomic>
 #include <chrono>
 #include <thread>
@@ -90,6 +92,26 @@ TEST(ThreadPool, DefaultSizeIsWhatMayBeUsed) {
   ThreadPool pool(0);
   EXPECT_EQ(pool.size(), available_cores());
   EXPECT_GE(pool.size(), 1);
+}
+
+TEST(ThreadPool, WorkersStayWhereTheyArePlaced) {
+  const auto places = place_threads(machine_topology(), 3);
+  ThreadPool pool(3, places);
+  std::array<std::atomic<int>, 3> wrong{}, seen{};
+  // Until each has come to work at least once.
+  for (int round = 0; round < 10000 && (seen[1] == 0 || seen[2] == 0); ++round)
+    pool.for_each(30, [&](std::int64_t, int worker) {
+      std::this_thread::sleep_for(std::chrono::microseconds(50));
+      const auto w = static_cast<std::size_t>(worker);
+      if (++seen[w] > 1 || worker == 0) return;  // the caller's thread is its own
+      cpu_set_t set;
+      CPU_ZERO(&set);
+      sched_getaffinity(0, sizeof set, &set);
+      if (CPU_COUNT(&set) != 1 || !CPU_ISSET(static_cast<std::size_t>(places[w].cpu), &set)) ++wrong[w];
+    });
+  EXPECT_GT(seen[1], 0);
+  EXPECT_GT(seen[2], 0);
+  for (const auto& w : wrong) EXPECT_EQ(w.load(), 0);
 }
 
 }  // namespace
