@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <new>
 #include <vector>
 
 #include "layers/linear.h"
@@ -53,35 +54,35 @@ void run_experts(const Step& step, const Assignment& a, std::span<const Active> 
   float* gate = step.workspace.take<float>(rows * inter);
   float* up = step.workspace.take<float>(rows * inter);
   float* weight = step.workspace.take<float>(rows);
-  std::vector<Input> inputs;
-  std::vector<Product> products;
-  inputs.reserve(active.size());
+  const auto most = static_cast<std::int64_t>(active.size());
+  auto* inputs = step.workspace.take<Input>(most);
+  auto* products = step.workspace.take<Product>(2 * most);
   std::int64_t at = 0;
+  std::size_t used = 0;
   for (const Active& e : active) {
     std::int64_t n = a.begin[e.expert + 1] - a.begin[e.expert];
     if (n == 0) continue;
-    inputs.emplace_back(x, d, n, d, a.token + a.begin[e.expert]);
-    products.push_back({&e.weights->w1, &inputs.back(), gate + at * inter, inter});
-    products.push_back({&e.weights->w3, &inputs.back(), up + at * inter, inter});
+    Input* input = new (&inputs[used / 2]) Input(x, d, n, d, a.token + a.begin[e.expert]);
+    products[used++] = {&e.weights->w1, input, gate + at * inter, inter};
+    products[used++] = {&e.weights->w3, input, up + at * inter, inter};
     std::copy_n(a.weight + a.begin[e.expert], n, weight + at);
     at += n;
   }
-  multiply(step, products);
+  multiply(step, {products, used});
   step.parallel(rows, rows * inter * 16, [&](std::int64_t r, int) {
     step.kernels.swiglu(gate + r * inter, up + r * inter, static_cast<float>(c.swiglu_limit), weight[r], inter,
                         gate + r * inter);
   });
-  inputs.clear();
-  products.clear();
   at = 0;
+  used = 0;
   for (const Active& e : active) {
     std::int64_t n = a.begin[e.expert + 1] - a.begin[e.expert];
     if (n == 0) continue;
-    inputs.emplace_back(gate + at * inter, inter, n, inter);
-    products.push_back({&e.weights->w2, &inputs.back(), out + (a.begin[e.expert] - base) * d, d});
+    Input* input = new (&inputs[used]) Input(gate + at * inter, inter, n, inter);
+    products[used++] = {&e.weights->w2, input, out + (a.begin[e.expert] - base) * d, d};
     at += n;
   }
-  multiply(step, products);
+  multiply(step, {products, used});
 }
 
 // Experts in the order they are asked for: ascending, those without rows left out.
@@ -96,15 +97,17 @@ void begin_layer(const Step& step, const MoeWeights& weights, const Assignment& 
 // Each writes its own rows, so the order does not show.
 Status run_window(const Step& step, const MoeWeights& weights, const Assignment& a, std::int64_t first,
                   std::int64_t last, const float* x, float* out) {
-  std::vector<Active> active;
   const std::int64_t base = a.begin[first];
   if (!weights.store) {
-    for (std::int64_t e = first; e < last; ++e) active.push_back({e, &weights.experts[static_cast<std::size_t>(e)]});
-    run_experts(step, a, active, base, x, out);
+    auto* active = step.workspace.take<Active>(last - first);
+    std::size_t used = 0;
+    for (std::int64_t e = first; e < last; ++e)
+      if (a.begin[e + 1] > a.begin[e]) active[used++] = {e, &weights.experts[static_cast<std::size_t>(e)]};
+    run_experts(step, a, {active, used}, base, x, out);
     return {};
   }
-  // wants are numbered over the layer
-  std::vector<std::int64_t> expert_of;
+  std::vector<Active> active;
+  std::vector<std::int64_t> expert_of;  // wants are numbered over the layer
   for (std::int64_t e = 0; e < last; ++e)
     if (a.begin[e + 1] > a.begin[e]) expert_of.push_back(e);
   for (;;) {
