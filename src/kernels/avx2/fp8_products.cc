@@ -107,10 +107,12 @@ template <int H, int n, int... A>
     for (int i = static_cast<int>(left < 128 ? left : 128) / 4; i > 0; --i, p += 64, x += 4 * n) {
       prefetch(p);
       const Weights v[] = {Weights(p), Weights(p + 32 * (H - 1))};
+      // NOLINTBEGIN(clang-analyzer-core.CallAndMessage): widen() filled x, which has as many columns as this loop
       ((c[A] = _mm256_fmadd_ps(v[A / n].odd[0], _mm256_set1_ps(x[n + A % n]), c[A])), ...);
       ((c[A] = _mm256_fmadd_ps(v[A / n].even[0], _mm256_set1_ps(x[A % n]), c[A])), ...);
       ((d[A] = _mm256_fmadd_ps(v[A / n].odd[1], _mm256_set1_ps(x[3 * n + A % n]), d[A])), ...);
       ((d[A] = _mm256_fmadd_ps(v[A / n].even[1], _mm256_set1_ps(x[2 * n + A % n]), d[A])), ...);
+      // NOLINTEND(clang-analyzer-core.CallAndMessage)
     }
     // A denormal scale counts as zero in the definition, which has DAZ on.
     const __m256 s = _mm256_set1_ps(*scale < 0x1p-126f && *scale > -0x1p-126f ? 0.0f : *scale);

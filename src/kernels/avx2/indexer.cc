@@ -69,6 +69,7 @@ void index_scores_packed(const IndexArgs& a) {
       Lanes::F dot = Lanes::zero();
       for (int b = 0; b < blocks; ++b) {
         const int i = h * blocks + b;
+        // NOLINTNEXTLINE(clang-analyzer-core.CallAndMessage): i runs over what the first loop filled
         const Lanes::I p = dot_block(keys + b * 512, a.q + 32 * i, offsets[i]);
         dot = Lanes::fma(Lanes::from_int(p), Lanes::mul(key_scale[b], Lanes::set(a.q_scale[i])), dot);
       }
