@@ -197,6 +197,7 @@ std::vector<RowBlock> row_blocks(const Topology& topology, std::int64_t tiles) {
                                   static_cast<std::int64_t>(topology.nodes[static_cast<std::size_t>(n)].cores.size()));
   };
   for (int n : nodes) all += weight(n);
+  all = std::max<std::int64_t>(all, 1);
   std::vector<RowBlock> out;
   std::int64_t before = 0;
   for (int n : nodes) {
