@@ -15,7 +15,7 @@ class Lru final : public ExpertPolicy {
  public:
   explicit Lru(ExpertCounts counts) : counts_(counts), last_(static_cast<std::size_t>(counts.keys()), -kInfinity) {}
   void asked(std::int32_t layer, std::int64_t, std::span<const ExpertWant> wants) override {
-    for (const ExpertWant& w : wants) last_[static_cast<std::size_t>(layer * counts_.experts + w.expert)] = ++clock_;
+    for (const ExpertWant& w : wants) last_[counts_.index(layer, w.expert)] = ++clock_;
   }
   double value(std::int32_t key) const override { return last_[static_cast<std::size_t>(key)]; }
 
@@ -104,7 +104,7 @@ class LikelyNext final : public ExpertPolicy {
     if (tokens == 1) learn(layer, wants);
     rates_.asked(layer, tokens, wants);
     const std::int64_t now = ++now_[static_cast<std::size_t>(layer)];
-    for (const ExpertWant& w : wants) last_[static_cast<std::size_t>(layer * counts_.experts + w.expert)] = now;
+    for (const ExpertWant& w : wants) last_[counts_.index(layer, w.expert)] = now;
   }
 
   double value(std::int32_t key) const override {
@@ -124,7 +124,7 @@ class LikelyNext final : public ExpertPolicy {
     const std::int32_t first = layer * counts_.experts;
     const std::int64_t now = now_[static_cast<std::size_t>(layer)];
     for (std::int32_t e = 0; now > 0 && e < counts_.experts; ++e) {
-      if (last_[static_cast<std::size_t>(first + e)] != now) continue;
+      if (last_[counts_.index(layer, e)] != now) continue;
       const bool again = std::any_of(wants.begin(), wants.end(), [e](const ExpertWant& w) { return w.expert == e; });
       repeated_ += ((again ? 1.0 : 0.0) - repeated_) * kStep;
       expected_ += (rates_.of(first + e) - expected_) * kStep;

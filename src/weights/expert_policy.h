@@ -5,6 +5,7 @@
 // its own layer was asked again.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <span>
@@ -28,6 +29,9 @@ class ExpertPolicy {
 struct ExpertCounts {
   std::int32_t layers = 0, experts = 0;
   std::int32_t keys() const { return layers * experts; }
+  std::size_t index(std::int32_t layer, std::int32_t expert) const {  // of a key, into one entry for each
+    return static_cast<std::size_t>(layer) * static_cast<std::size_t>(experts) + static_cast<std::size_t>(expert);
+  }
 };
 
 // Least recently used. With less memory than one token's experts it keeps nothing of use: each leaves before its layer
