@@ -193,9 +193,11 @@ class Trial final : public LayerTrial {
     out.layers.resize(trial_.layers.size());
     for (std::size_t i = 0; i < trial_.layers.size(); ++i) {
       Stopwatch one;
-      // Only reading experts from disk can fail; these are in memory.
-      (void)block(step, trial_.weights.layers[i], static_cast<std::int64_t>(i), tables_, format_, state_.state,
-                  streams_);
+      // Only reading experts from disk can fail, and these are in memory.
+      if (const Status ran = block(step, trial_.weights.layers[i], static_cast<std::int64_t>(i), tables_, format_,
+                                   state_.state, streams_);
+          !ran)
+        return;
       out.layers[i].push_back(one.seconds());
     }
   }
