@@ -23,14 +23,17 @@ std::int64_t number(std::string_view text) {
   return error == std::errc() && value >= 0 ? value : -1;
 }
 
-// inactive_file of memory.stat: cache the kernel gives back before it kills anyone.
-std::int64_t reclaimable(const std::string& stat_path, std::string_view key) {
+// File cache the kernel gives back before it kills anyone, from memory.stat: all that was read once, and of what was
+// read again half, as the kernel's own MemAvailable counts it.
+std::int64_t reclaimable(const std::string& stat_path, const std::string& prefix) {
   std::ifstream in(stat_path);
   std::string name;
-  std::int64_t value = 0;
-  while (in >> name >> value)
-    if (name == key) return value;
-  return 0;
+  std::int64_t value = 0, sum = 0;
+  while (in >> name >> value) {
+    if (name == prefix + "inactive_file") sum += value;
+    if (name == prefix + "active_file") sum += value / 2;
+  }
+  return sum;
 }
 
 void cap_cpus(CgroupLimits& limits, std::int64_t quota, std::int64_t period) {
@@ -51,9 +54,8 @@ void read_v2(const std::string& directory, CgroupLimits& limits) {
   std::string quota;
   std::int64_t period = 0;
   if (cpu >> quota >> period) cap_cpus(limits, number(quota), period);
-  cap_memory(
-      limits, number(first_line(directory + "/memory.max")),
-      number(first_line(directory + "/memory.current")) - reclaimable(directory + "/memory.stat", "inactive_file"));
+  cap_memory(limits, number(first_line(directory + "/memory.max")),
+             number(first_line(directory + "/memory.current")) - reclaimable(directory + "/memory.stat", ""));
 }
 
 void read_v1_cpu(const std::string& directory, CgroupLimits& limits) {
@@ -62,9 +64,9 @@ void read_v1_cpu(const std::string& directory, CgroupLimits& limits) {
 }
 
 void read_v1_memory(const std::string& directory, CgroupLimits& limits) {
-  cap_memory(limits, number(first_line(directory + "/memory.limit_in_bytes")),
-             number(first_line(directory + "/memory.usage_in_bytes")) -
-                 reclaimable(directory + "/memory.stat", "total_inactive_file"));
+  cap_memory(
+      limits, number(first_line(directory + "/memory.limit_in_bytes")),
+      number(first_line(directory + "/memory.usage_in_bytes")) - reclaimable(directory + "/memory.stat", "total_"));
 }
 
 // Calls visit for mount + path and each of its parents up to mount itself. Inside a container the path may not exist

@@ -37,7 +37,7 @@ TEST_F(Cgroup, V2TakesTheTightestOfTheParents) {
   write("sys/fs/cgroup/user/cpu.max", "150000 100000\n");
   write("sys/fs/cgroup/user/job/memory.max", "4000000\n");
   write("sys/fs/cgroup/user/job/memory.current", "1500000\n");
-  write("sys/fs/cgroup/user/job/memory.stat", "anon 7\ninactive_file 500000\n");
+  write("sys/fs/cgroup/user/job/memory.stat", "anon 7\ninactive_file 400000\nactive_file 200000\n");
   write("sys/fs/cgroup/user/memory.max", "max\n");
   EXPECT_DOUBLE_EQ(limits().cpus, 1.5);
   EXPECT_EQ(limits().memory_bytes, 4000000);
