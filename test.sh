@@ -107,6 +107,7 @@ if [[ $mode == fast ]]; then finish; fi
 check "formatting" tools/format --check
 
 export ASAN_OPTIONS="${ASAN_OPTIONS:-detect_stack_use_after_return=1}" UBSAN_OPTIONS="${UBSAN_OPTIONS:-print_stacktrace=1}"
+export LSAN_OPTIONS="${LSAN_OPTIONS:-suppressions=$PWD/tests/leaks.txt:print_suppressions=0}"
 build asan
 suite asan fast
 
