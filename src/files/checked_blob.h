@@ -16,7 +16,6 @@ struct BlobKey {
   std::array<char, 8> kind = {};  // what the content is, for readers of the file
   std::uint64_t made_from = 0;    // identity of the source
   std::uint64_t arrangement = 0;  // identity of the form the content has
-  bool operator==(const BlobKey&) const = default;
 };
 
 class CheckedBlob {
@@ -36,7 +35,6 @@ class CheckedBlob {
   }
   std::int64_t chunks() const { return ceil_div(bytes_, kChunk); }
   bool chunk_holds(std::int64_t chunk) const;  // reads it and compares its checksum; any thread
-  const std::string& path() const { return map_.path(); }
   const MappedFile& map() const { return map_; }
 
  private:

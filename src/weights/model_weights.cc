@@ -162,12 +162,8 @@ Result<ModelWeights> load_weights(std::shared_ptr<const Checkpoint> checkpoint, 
   const std::int64_t memory = HADAL_TRY(expert_memory(*checkpoint, placement, dense + experts, dense));
 
   out.storage_ = std::make_unique<ModelWeights::Storage>();
-  if (repack_cache.empty()) {
-    out.storage_->dense = HADAL_TRY(Arena::reserve(dense));
-    HADAL_CHECK_OK(load.fill(Loader::kDense, out.storage_->dense.at(0)));
-  } else {
-    HADAL_CHECK_OK(load_dense(load, *checkpoint, repack_cache, out.storage_->dense, out.storage_->kept));
-  }
+  out.fingerprint = checkpoint->fingerprint();
+  HADAL_CHECK_OK(load_dense(load, *checkpoint, out.fingerprint, repack_cache, out.storage_->dense, out.storage_->kept));
   out.resident_bytes = dense;
   if (memory == 0) {
     out.storage_->experts = HADAL_TRY(Arena::reserve(experts));
@@ -186,7 +182,6 @@ Result<ModelWeights> load_weights(std::shared_ptr<const Checkpoint> checkpoint, 
       if (out.layers[l + 1].ffn.bias) out.layers[l].ffn.next = &out.layers[l + 1].ffn;
     out.resident_bytes += store->memory_bytes();
   }
-  out.fingerprint = checkpoint->fingerprint();
   out.storage_->checkpoint = std::move(checkpoint);
   return out;
 }

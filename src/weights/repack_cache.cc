@@ -15,8 +15,8 @@ namespace hadal {
 namespace {
 
 // Fingerprints sample the content; name, size and time of the shards see the rest.
-Result<std::uint64_t> identity(const Checkpoint& checkpoint) {
-  std::string text = fmt::format("{:016x}", checkpoint.fingerprint());
+Result<std::uint64_t> identity(const Checkpoint& checkpoint, std::uint64_t fingerprint) {
+  std::string text = fmt::format("{:016x}", fingerprint);
   for (const Checkpoint::Shard& shard : checkpoint.shards()) {
     struct stat info = {};
     const std::string path = checkpoint.files().path_of(shard.file);
@@ -48,21 +48,28 @@ bool holds(const CheckedBlob& blob) {
   return good.load();
 }
 
-}  // namespace
-
-std::string repack_cache_path(const Checkpoint& checkpoint, const std::string& directory) {
-  return fmt::format("{}/{:016x}.packed", directory, checkpoint.fingerprint());
+Status pack(Loader& load, Arena& arena) {
+  arena = HADAL_TRY(Arena::reserve(load.bytes(Loader::kDense)));
+  return load.fill(Loader::kDense, arena.at(0));
 }
 
-Status load_dense(Loader& load, const Checkpoint& checkpoint, const std::string& directory, Arena& arena,
-                  std::optional<CheckedBlob>& kept) {
+}  // namespace
+
+std::string repack_cache_path(std::uint64_t fingerprint, const std::string& directory) {
+  return fmt::format("{}/{:016x}.packed", directory, fingerprint);
+}
+
+Status load_dense(Loader& load, const Checkpoint& checkpoint, std::uint64_t fingerprint, const std::string& directory,
+                  Arena& arena, std::optional<CheckedBlob>& kept) {
+  if (directory.empty()) return pack(load, arena);
   if (checkpoint.files().in_memory())
     return fail(ErrorCode::kUsage, "{} is part of the program and packed in milliseconds; leave out --repack-cache",
                 checkpoint.directory());
   HADAL_CHECK_OK(usable(directory));
   const std::int64_t bytes = load.bytes(Loader::kDense);
-  const BlobKey key{{'p', 'a', 'c', 'k', 'e', 'd', 'w', 't'}, HADAL_TRY(identity(checkpoint)), load.arrangement()};
-  const std::string path = repack_cache_path(checkpoint, directory);
+  const std::uint64_t source = HADAL_TRY(identity(checkpoint, fingerprint));
+  const BlobKey key{{'p', 'a', 'c', 'k', 'e', 'd', 'w', 't'}, source, load.arrangement()};
+  const std::string path = repack_cache_path(fingerprint, directory);
 
   if (auto blob = CheckedBlob::open(path, key, bytes); !blob) {
     if (blob.error().code != ErrorCode::kNotFound)
@@ -75,8 +82,7 @@ Status load_dense(Loader& load, const Checkpoint& checkpoint, const std::string&
     return {};
   }
 
-  arena = HADAL_TRY(Arena::reserve(bytes));
-  HADAL_CHECK_OK(load.fill(Loader::kDense, arena.at(0)));
+  HADAL_CHECK_OK(pack(load, arena));
   // The model is ready all the same.
   if (auto written = CheckedBlob::write(path, key, {arena.at(0), static_cast<std::size_t>(bytes)}); !written)
     log_at(LogLevel::kWarn, "{}; the weights will be packed again at the next start", written.error().what);

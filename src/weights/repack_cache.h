@@ -12,13 +12,13 @@
 
 namespace hadal {
 
-// The file for this checkpoint inside `directory`.
-std::string repack_cache_path(const Checkpoint& checkpoint, const std::string& directory);
+// The file for a checkpoint of this fingerprint inside `directory`.
+std::string repack_cache_path(std::uint64_t fingerprint, const std::string& directory);
 
 // The dense weights: `kept` when the directory holds them, every byte of it checked; else packed into `arena` and, if
-// the directory takes it, written. The directory is made when its parent is there.
+// the directory takes it, written. An empty `directory` keeps nothing; another is made when its parent is there.
 // Errors: kUsage when `directory` is no directory or the checkpoint is not in files; those of packing; kNoMemory.
-Status load_dense(Loader& load, const Checkpoint& checkpoint, const std::string& directory, Arena& arena,
-                  std::optional<CheckedBlob>& kept);
+Status load_dense(Loader& load, const Checkpoint& checkpoint, std::uint64_t fingerprint, const std::string& directory,
+                  Arena& arena, std::optional<CheckedBlob>& kept);
 
 }  // namespace hadal

@@ -1,25 +1,20 @@
 // A prompt after a million tokens takes some seconds, which the fast suite has not.
 #include <fmt/core.h>
 #include <gtest/gtest.h>
-#include <unistd.h>
 
 #include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
 
 #include "cli/program.h"
+#include "support/tiny_checkpoint.h"
 
 namespace hadal {
 namespace {
 
-std::string folder() {
-  const auto path = std::filesystem::temp_directory_path() / fmt::format("hadal_plot_{}", ::getpid());
-  std::filesystem::create_directory(path);
-  return path.string();
-}
-
 TEST(PlotOption, DepthDrawsBothKindsAndStillPrintsItsRows) {
-  const std::string at = folder();
+  const test::TemporaryFolder folder;
+  const std::string& at = folder.path();
   const Ran ran =
       run_program(fmt::format("$H bench depth --json --seconds 0.01 --plot {0}/a.svg --plot {0}/a.png", at));
   ASSERT_EQ(ran.status, 0) << ran.err;
@@ -30,7 +25,6 @@ TEST(PlotOption, DepthDrawsBothKindsAndStillPrintsItsRows) {
   EXPECT_GT(out["machine"]["memory_available_bytes"].get<std::int64_t>(), 0);
   EXPECT_GT(std::filesystem::file_size(at + "/a.svg"), 20000u);
   EXPECT_GT(std::filesystem::file_size(at + "/a.png"), 20000u);
-  std::filesystem::remove_all(at);
 }
 
 }  // namespace

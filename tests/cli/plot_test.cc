@@ -1,28 +1,22 @@
 #include <fmt/core.h>
 #include <gtest/gtest.h>
-#include <unistd.h>
 
 #include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
 
 #include "cli/program.h"
+#include "support/tiny_checkpoint.h"
 
 namespace hadal {
 namespace {
 
-std::string folder() {
-  const auto path = std::filesystem::temp_directory_path() / fmt::format("hadal_plot_{}", ::getpid());
-  std::filesystem::create_directory(path);
-  return path.string();
-}
-
 TEST(PlotOption, PlanDrawsWithoutMeasuring) {
-  const std::string at = folder();
+  const test::TemporaryFolder folder;
+  const std::string& at = folder.path();
   const Ran ran = run_program(fmt::format("$H plan --model flash --quick --json --plot {}/p.svg", at));
   ASSERT_EQ(ran.status, 0) << ran.err;
   EXPECT_GT(std::filesystem::file_size(at + "/p.svg"), 20000u);
-  std::filesystem::remove_all(at);
 }
 
 TEST(PlotOption, OtherNamesAreRefusedBeforeAnythingIsMeasured) {

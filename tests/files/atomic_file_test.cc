@@ -12,6 +12,8 @@
 #include <filesystem>
 #include <fstream>
 
+#include "support/tiny_checkpoint.h"
+
 namespace hadal {
 namespace {
 
@@ -19,8 +21,6 @@ namespace fs = std::filesystem;
 
 class AtomicFileTest : public testing::Test {
  protected:
-  void SetUp() override { fs::create_directories(directory_); }
-  void TearDown() override { fs::remove_all(directory_); }
   static std::string read(const fs::path& path) {
     std::ifstream in(path, std::ios::binary);
     return {std::istreambuf_iterator<char>(in), {}};
@@ -28,8 +28,9 @@ class AtomicFileTest : public testing::Test {
   std::size_t files() const {
     return static_cast<std::size_t>(std::distance(fs::directory_iterator(directory_), fs::directory_iterator()));
   }
-  const fs::path directory_ = fs::temp_directory_path() / ("hadal_atomic_" + std::to_string(getpid()));
-  const std::string path_ = (directory_ / "target").string();
+  const test::TemporaryFolder folder_;
+  const fs::path directory_ = folder_.path();
+  const std::string path_ = folder_.file("target");
 };
 
 TEST_F(AtomicFileTest, AppearsWithItsWholeContent) {

@@ -2,20 +2,17 @@
 #include "files/checked_blob.h"
 
 #include <gtest/gtest.h>
-#include <unistd.h>
 
-#include <filesystem>
 #include <fstream>
 #include <random>
+
+#include "support/tiny_checkpoint.h"
 
 namespace hadal {
 namespace {
 
-namespace fs = std::filesystem;
-
 class CheckedBlobTest : public testing::Test {
  protected:
-  void TearDown() override { fs::remove(path_); }
   std::string read() const {
     std::ifstream in(path_, std::ios::binary);
     return {std::istreambuf_iterator<char>(in), {}};
@@ -25,7 +22,8 @@ class CheckedBlobTest : public testing::Test {
   }
   static Bytes view(const std::string& s) { return std::as_bytes(std::span(s)); }
 
-  const std::string path_ = (fs::temp_directory_path() / ("hadal_blob_" + std::to_string(getpid()))).string();
+  const test::TemporaryFolder folder_;
+  const std::string path_ = folder_.file("blob");
   const BlobKey key_{{'p', 'a', 'c', 'k', 'e', 'd', 'w', 't'}, 0x1122334455667788, 0x99aabbccddeeff00};
 };
 

@@ -62,7 +62,7 @@ class RepackCacheTest : public testing::Test {
     EXPECT_TRUE(weights) << weights.error().what;
     return weights ? content(*weights) : std::string();
   }
-  std::string file() const { return repack_cache_path(*open(), directory()); }
+  std::string file() const { return repack_cache_path(open()->fingerprint(), directory()); }
   std::string directory() const { return cache_.path() + "/packed"; }  // made by the first use
   std::string shard() const {
     for (const auto& entry : fs::directory_iterator(model_.path()))
