@@ -15,6 +15,7 @@ enum class ErrorCode {
   kIo,           // the system refused or failed an operation
   kNoMemory,     // would not fit, or an allocation was refused
   kCancelled,    // the caller or the user stopped it
+  kBusy,         // every place is taken; the same request may succeed later
   kInternal,     // our own mistake
 };
 
