@@ -59,8 +59,7 @@ Status Sequence::make_room(Position from, Position to) {
   return {};
 }
 
-Status Sequence::feed(std::span<const TokenId> ids, const FeedOutputs& outputs) {
-  if (ids.empty()) return {};
+Status Sequence::prepare(std::span<const TokenId> ids) {
   Position from = state_.length, to = from + static_cast<Position>(ids.size());
   if (to > model_->config().max_position_embeddings)  // before any page is allocated for it
     return fail(ErrorCode::kUsage,
@@ -73,16 +72,57 @@ Status Sequence::feed(std::span<const TokenId> ids, const FeedOutputs& outputs) 
     bind();
     return room;
   }
+  return {};
+}
+
+namespace {
+
+// What is wrong with the request is found before the step begins; memory and disks fail in the middle of it.
+bool failed_half_way(const Error& error) {
+  return error.code != ErrorCode::kUsage && error.code != ErrorCode::kUnsupported;
+}
+
+}  // namespace
+
+Status Sequence::feed(std::span<const TokenId> ids, const FeedOutputs& outputs) {
+  if (ids.empty()) return {};
   FeedOutputs wanted = outputs;
   wanted.advance_mtp = wanted.advance_mtp || with_mtp_;
   if (wanted.mtp_logits && !with_mtp_)
     return fail(ErrorCode::kUsage, "MTP logits were asked of a sequence created without them");
+  HADAL_CHECK_OK(prepare(ids));
   if (Status fed = model_->feed(state_, ids, wanted); !fed) {
-    // What is wrong with the request is found before the step begins; memory and disks fail in the middle of it.
-    damaged_ = fed.error().code != ErrorCode::kUsage && fed.error().code != ErrorCode::kUnsupported;
+    damaged_ = failed_half_way(fed.error());
     return fed;
   }
   tokens_.insert(tokens_.end(), ids.begin(), ids.end());
+  return {};
+}
+
+Status Sequence::feed_together(std::span<const Part> parts) {
+  if (parts.empty()) return {};
+  std::vector<Model::Part> step;
+  step.reserve(parts.size());
+  for (const Part& part : parts) {
+    Sequence& s = *part.sequence;
+    if (s.model_ != parts.front().sequence->model_)
+      return fail(ErrorCode::kUsage, "sequences of different models cannot share a step");
+    if (s.with_mtp_ && parts.size() > 1)
+      return fail(ErrorCode::kUnsupported, "a sequence that keeps the MTP block in step cannot share steps");
+    for (const Model::Part& other : step)
+      if (other.state == &s.state_) return fail(ErrorCode::kUsage, "a sequence has two parts in one step");
+    FeedOutputs outputs;
+    outputs.last_logits = part.last_logits;
+    outputs.advance_mtp = s.with_mtp_;
+    step.push_back({&s.state_, part.ids, outputs});
+  }
+  for (const Part& part : parts) HADAL_CHECK_OK(part.sequence->prepare(part.ids));
+  if (Status fed = parts.front().sequence->model_->feed(step); !fed) {
+    for (const Part& part : parts) part.sequence->damaged_ = failed_half_way(fed.error());
+    return fed;
+  }
+  for (const Part& part : parts)
+    part.sequence->tokens_.insert(part.sequence->tokens_.end(), part.ids.begin(), part.ids.end());
   return {};
 }
 

@@ -30,6 +30,15 @@ class Sequence {
   // changes.
   Status feed(std::span<const TokenId> ids, const FeedOutputs& outputs = {});
 
+  // One step of several sequences of one model (a batch of decodes, pieces of prompts): each gets the bits it would get
+  // alone. On an error of the request nothing changes; when memory or a disk fails, every part is as before.
+  struct Part {
+    Sequence* sequence = nullptr;
+    std::span<const TokenId> ids = {};
+    float* last_logits = nullptr;  // [vocab]; may be null
+  };
+  static Status feed_together(std::span<const Part> parts);
+
   // A second sequence with the same past. Shares full pages, copies the state block (a few MiB).
   Result<Sequence> fork() const;
 
@@ -58,6 +67,7 @@ class Sequence {
   };
   Sequence(std::shared_ptr<Model> model, CacheLayout layout, bool with_mtp);
   Status allocate_state();
+  Status prepare(std::span<const TokenId> ids);  // for a feed: windows as they should be, and room
   void bind();                                   // points state_'s views at our memory
   Status make_room(Position from, Position to);  // pages for tokens [from, to), owned by this sequence alone
   Status refill(Position length);                // windows and tails as they were at `length` tokens

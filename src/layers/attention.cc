@@ -58,16 +58,43 @@ void attend(const Step& step, const RowFormat& format, const RowList& list, cons
   step.kernels.attend_merge(scratch.max, scratch.sum, scratch.acc, segments, heads, dim, sinks, out);
 }
 
+// What attention keeps of a piece while its queries are answered.
+struct Piece {
+  SequenceStep step;
+  const LayerState* state;
+  Rotation rotation;
+  StepRows own;
+
+  // Of token t of the whole step.
+  Position position(const Step& whole, std::int64_t t) const {
+    return step.start + t - (step.ids.data() - whole.ids.data());
+  }
+};
+
 }  // namespace
 
-void attention(const Step& step, const AttentionWeights& weights, std::int64_t ratio, const RotaryTables& tables,
-               const RowFormat& format, Position frozen, const LayerState& state, const float* x, float* y) {
+void attention(const Step& step, const AttentionWeights& weights, std::int64_t layer, const RotaryTables& tables,
+               const RowFormat& format, std::span<const StepPiece> pieces, const float* x, float* y) {
   const ModelConfig& c = step.config;
   const auto eps = static_cast<float>(c.rms_norm_eps);
+  const std::int64_t ratio = c.ratio(layer);
   std::int64_t count = step.count(), H = c.num_attention_heads, D = c.head_dim, d = c.hidden_size;
   WorkspaceScope scope(step.workspace);
   const std::vector<float>& frequencies = ratio ? tables.compressed : tables.plain;
-  Rotation rotation = rotation_rows(step, frequencies, step.start, 1, count);
+  auto* parts = step.workspace.take<Piece>(static_cast<std::int64_t>(pieces.size()));
+  const Piece** part_of = step.workspace.take<const Piece*>(count);
+  StepRows own{step.workspace.take<std::byte>(count * format.row_bytes()), format.row_bytes()};
+  Position end = 0;  // of the longest sequence
+  for (std::size_t i = 0; i < pieces.size(); ++i) {
+    const StepPiece& p = pieces[i];
+    const SequenceStep part = p.of(step);
+    new (&parts[i]) Piece{part,
+                          &p.state->layers[static_cast<std::size_t>(layer)],
+                          rotation_rows(step, frequencies, part.start, 1, p.count),
+                          {own.rows + p.first * own.row_bytes, own.row_bytes}};
+    std::fill_n(part_of + p.first, p.count, &parts[i]);
+    end = std::max(end, part.start + p.count);
+  }
 
   // Everything that reads x shares one pass over its packed forms.
   Input input(x, d, count, d);
@@ -94,12 +121,12 @@ void attention(const Step& step, const AttentionWeights& weights, std::int64_t r
   }
   multiply(step, std::span<const Product>(products, used));
 
-  StepRows own{step.workspace.take<std::byte>(count * format.row_bytes()), format.row_bytes()};
   step.parallel(count, count * (D + c.q_lora_rank) * 4, [&](std::int64_t t, int) {
     step.kernels.rms_norm(qr + t * c.q_lora_rank, weights.q_norm, c.q_lora_rank, eps, qr + t * c.q_lora_rank);
     float* row = kv + t * D;
     step.kernels.rms_norm(row, weights.kv_norm, D, eps, row);
-    rotate(step, rotation, step.start + t, row, D);
+    const Piece& part = *part_of[t];
+    rotate(step, part.rotation, part.position(step, t), row, D);
     store_row(step, format, row, own.rows + t * own.row_bytes);
   });
 
@@ -114,17 +141,25 @@ void attention(const Step& step, const AttentionWeights& weights, std::int64_t r
   }
 
   Selection selection;
-  if (ratio) {
-    compress(step, weights.compressor, {ratio, D}, compressed, frequencies, frozen, state.tail,
-             [&](std::int64_t entry, float* values) { store_row(step, format, values, state.rows.row(entry)); });
-  }
-  if (ratio == 4) {
-    append_index_keys(step, weights.indexer, index, format, frequencies, frozen, state);
-    selection = select_entries(step, index, format, rotation, state);
+  if (ratio == 4)
+    selection = {step.workspace.take<std::int32_t>(count * c.index_topk), step.workspace.take<std::int32_t>(count)};
+  for (std::size_t i = 0; ratio && i < pieces.size(); ++i) {
+    const std::int64_t first = pieces[i].first;
+    const Piece& part = parts[i];
+    const Position frozen = pieces[i].state->frozen;
+    WorkspaceScope own_scope(step.workspace);
+    compress(part.step, weights.compressor, {ratio, D}, compressed.from(first), frequencies, frozen, part.state->tail,
+             [&](std::int64_t entry, float* values) { store_row(step, format, values, part.state->rows.row(entry)); });
+    if (ratio != 4) continue;
+    const IndexerInput part_index{index.keys.from(first), index.q + first * c.index_n_heads * c.index_head_dim,
+                                  index.head_weight + first * c.index_n_heads};
+    append_index_keys(part.step, weights.indexer, part_index, format, frequencies, frozen, *part.state);
+    select_entries(part.step, part_index, format, part.rotation, *part.state,
+                   {selection.picked + first * c.index_topk, selection.picked_count + first});
   }
 
   // A lone token spreads its heads over the threads; otherwise a task is a token.
-  std::int64_t entries = ratio == 0 ? 0 : ratio == 4 ? c.index_topk : (step.start + count) / ratio;
+  std::int64_t entries = ratio == 0 ? 0 : ratio == 4 ? c.index_topk : end / ratio;
   std::int64_t slots = RowList::capacity(c.sliding_window, entries);
   std::int64_t segments = ceil_div(slots, kAttendSegment);
   std::int64_t head_groups = count >= step.pool.size() ? 1 : std::min<std::int64_t>(step.pool.size(), ceil_div(H, 8));
@@ -146,14 +181,15 @@ void attention(const Step& step, const AttentionWeights& weights, std::int64_t r
   step.parallel(
       count * head_groups, count * H * D * (c.sliding_window + entries) / 8, [&](std::int64_t task, int worker) {
         std::int64_t t = task / head_groups, first = task % head_groups * group, heads = std::min(group, H - first);
-        Position p = step.start + t;
         if (heads <= 0) return;
+        const Piece& part = *part_of[t];
+        const Position p = part.position(step, t);
         for (std::int64_t h = first; h < first + heads; ++h) {
           float* head = q + (t * H + h) * D;
           step.kernels.rms_norm(head, nullptr, D, eps, head);
-          rotate(step, rotation, p, head, D);
+          rotate(step, part.rotation, p, head, D);
         }
-        RowList list(scratch[worker].slots, step, state, own);
+        RowList list(scratch[worker].slots, part.step, *part.state, part.own);
         list.add_window(p);
         if (ratio == 4)
           list.add_entries(selection.picked + t * c.index_topk, selection.picked_count[t]);
@@ -162,9 +198,9 @@ void attention(const Step& step, const AttentionWeights& weights, std::int64_t r
         float* out = o + (t * H + first) * D;
         attend(step, format, list, q + (t * H + first) * D, static_cast<int>(heads), weights.attn_sink + first,
                scratch[worker].attend, out);
-        for (std::int64_t h = 0; h < heads; ++h) rotate(step, rotation, p, out + h * D, D, /*inverse=*/true);
+        for (std::int64_t h = 0; h < heads; ++h) rotate(step, part.rotation, p, out + h * D, D, /*inverse=*/true);
       });
-  remember_window(step, own, state);
+  for (std::size_t i = 0; i < pieces.size(); ++i) remember_window(parts[i].step, parts[i].own, *parts[i].state);
 
   // Grouped output projection (spec 4.5): group g of heads has its own R x (H*D/G) matrix.
   std::int64_t G = c.o_groups, R = c.o_lora_rank, span = H * D / G;

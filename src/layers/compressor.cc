@@ -12,7 +12,7 @@ CompressorInput compressor_input(const Step& step, const CompressorWeights& weig
 
 namespace detail {
 
-void add_position_bias(const Step& step, const CompressorWeights& weights, const CompressorShape& shape,
+void add_position_bias(const SequenceStep& step, const CompressorWeights& weights, const CompressorShape& shape,
                        const CompressorInput& input) {
   step.parallel(step.count(), step.count() * input.width, [&](std::int64_t t, int) {
     const float* ape = weights.ape + (step.start + t) % shape.ratio * input.width;
@@ -20,8 +20,8 @@ void add_position_bias(const Step& step, const CompressorWeights& weights, const
   });
 }
 
-void pool_window(const Step& step, const CompressorWeights&, const CompressorShape& shape, const CompressorInput& input,
-                 const float* tail, std::int64_t entry, float* out) {
+void pool_window(const SequenceStep& step, const CompressorWeights&, const CompressorShape& shape,
+                 const CompressorInput& input, const float* tail, std::int64_t entry, float* out) {
   constexpr int kMost = 1024;  // members of one window: config.cc bounds ratios
   const float* values[kMost];
   const float* gates[kMost];
@@ -46,7 +46,7 @@ void pool_window(const Step& step, const CompressorWeights&, const CompressorSha
   step.kernels.pool(values, gates, members, hd, out);
 }
 
-void remember(const Step& step, const CompressorShape& shape, const CompressorInput& input, float* tail) {
+void remember(const SequenceStep& step, const CompressorShape& shape, const CompressorInput& input, float* tail) {
   std::int64_t slots = shape.tail_slots(), width = input.width;
   auto bytes = static_cast<std::size_t>(width) * sizeof(float);
   for (std::int64_t t = std::max<std::int64_t>(0, step.count() - slots); t < step.count(); ++t) {

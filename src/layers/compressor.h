@@ -15,6 +15,9 @@ struct CompressorInput {
   float* c = nullptr;
   float* z = nullptr;
   std::int64_t width = 0;  // k*hd
+
+  // The same from token `first` of the step on.
+  CompressorInput from(std::int64_t first) const { return {c + first * width, z + first * width, width}; }
 };
 CompressorInput compressor_input(const Step& step, const CompressorWeights& weights);
 
@@ -31,20 +34,20 @@ struct CompressorShape {
 // to `write(entry_index, values [hd])`, which may run on any thread; entries of frozen windows are not produced. Then
 // remembers in `tail` what later steps need. Adds the position bias to input.z in place.
 template <class Write>
-void compress(const Step& step, const CompressorWeights& weights, const CompressorShape& shape,
+void compress(const SequenceStep& step, const CompressorWeights& weights, const CompressorShape& shape,
               const CompressorInput& input, const std::vector<float>& frequencies, Position frozen, float* tail,
               Write&& write);
 
 namespace detail {
-void add_position_bias(const Step& step, const CompressorWeights& weights, const CompressorShape& shape,
+void add_position_bias(const SequenceStep& step, const CompressorWeights& weights, const CompressorShape& shape,
                        const CompressorInput& input);
-void pool_window(const Step& step, const CompressorWeights& weights, const CompressorShape& shape,
+void pool_window(const SequenceStep& step, const CompressorWeights& weights, const CompressorShape& shape,
                  const CompressorInput& input, const float* tail, std::int64_t entry, float* out);
-void remember(const Step& step, const CompressorShape& shape, const CompressorInput& input, float* tail);
+void remember(const SequenceStep& step, const CompressorShape& shape, const CompressorInput& input, float* tail);
 }  // namespace detail
 
 template <class Write>
-void compress(const Step& step, const CompressorWeights& weights, const CompressorShape& shape,
+void compress(const SequenceStep& step, const CompressorWeights& weights, const CompressorShape& shape,
               const CompressorInput& input, const std::vector<float>& frequencies, Position frozen, float* tail,
               Write&& write) {
   detail::add_position_bias(step, weights, shape, input);

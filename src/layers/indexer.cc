@@ -19,8 +19,8 @@ struct Query {
 };
 
 // Rotates, applies Hadamard, rounds; folds dim^-0.5 and heads^-0.5 into the head weights (spec 5.2).
-void prepare_query(const Step& step, const IndexerInput& input, const RowFormat& format, const Rotation& rotation,
-                   std::int64_t t, const Query& out) {
+void prepare_query(const SequenceStep& step, const IndexerInput& input, const RowFormat& format,
+                   const Rotation& rotation, std::int64_t t, const Query& out) {
   const ModelConfig& c = step.config;
   std::int64_t heads = c.index_n_heads, dim = c.index_head_dim;
   for (std::int64_t h = 0; h < heads; ++h) {
@@ -59,7 +59,7 @@ void score_pages(const Step& step, const RowFormat& format, const Query& query, 
 
 CompressorShape index_compressor_shape(const ModelConfig& config) { return {4, config.index_head_dim}; }
 
-void append_index_keys(const Step& step, const IndexerWeights& weights, const IndexerInput& input,
+void append_index_keys(const SequenceStep& step, const IndexerWeights& weights, const IndexerInput& input,
                        const RowFormat& format, const std::vector<float>& frequencies, Position frozen,
                        const LayerState& state) {
   auto dim = static_cast<int>(step.config.index_head_dim);
@@ -80,14 +80,14 @@ void append_index_keys(const Step& step, const IndexerWeights& weights, const In
            state.index_tail, write);
 }
 
-Selection select_entries(const Step& step, const IndexerInput& input, const RowFormat& format, const Rotation& rotation,
-                         const LayerState& state) {
+void select_entries(const SequenceStep& step, const IndexerInput& input, const RowFormat& format,
+                    const Rotation& rotation, const LayerState& state, const Selection& out) {
   const ModelConfig& c = step.config;
   std::int64_t count = step.count(), topk = c.index_topk, heads = c.index_n_heads, dim = c.index_head_dim;
   std::int64_t per_page = state.keys.rows_per_page, workers = step.pool.size();
   std::int64_t most = (step.start + count) / 4;  // candidates of the last token
   std::int64_t room = round_up(most, per_page);  // whole pages, so a page's scores never run over
-  Selection out{step.workspace.take<std::int32_t>(count * topk), step.workspace.take<std::int32_t>(count)};
+  WorkspaceScope scope(step.workspace);
 
   // Scores and top-k scratch: one set per worker, or one in all when a single token spreads its pages over the workers.
   std::int64_t sets = count == 1 ? 1 : workers;
@@ -125,7 +125,6 @@ Selection select_entries(const Step& step, const IndexerInput& input, const RowF
     pick(0, 0, true);
   else
     step.parallel(count, count * most * heads * dim / 16, [&](std::int64_t t, int worker) { pick(t, worker, false); });
-  return out;
 }
 
 }  // namespace hadal

@@ -17,17 +17,17 @@ struct IndexerInput {
 CompressorShape index_compressor_shape(const ModelConfig& config);
 
 // Appends index keys of the windows that close in this step.
-void append_index_keys(const Step& step, const IndexerWeights& weights, const IndexerInput& input,
+void append_index_keys(const SequenceStep& step, const IndexerWeights& weights, const IndexerInput& input,
                        const RowFormat& format, const std::vector<float>& frequencies, Position frozen,
                        const LayerState& state);
 
 // Picks entries for every token of the step: picked[t * index_topk ..], ascending, picked_count[t] of them.
-// `rotation` holds rows for the step's positions (compressed table).
+// `rotation` holds rows for the step's positions (compressed table). `out` has room for all of it.
 struct Selection {
   std::int32_t* picked = nullptr;        // [count][index_topk]
   std::int32_t* picked_count = nullptr;  // [count]
 };
-Selection select_entries(const Step& step, const IndexerInput& input, const RowFormat& format, const Rotation& rotation,
-                         const LayerState& state);
+void select_entries(const SequenceStep& step, const IndexerInput& input, const RowFormat& format,
+                    const Rotation& rotation, const LayerState& state, const Selection& out);
 
 }  // namespace hadal

@@ -58,4 +58,16 @@ struct SequenceState {
       nullptr;  // [n*d] streams of the last token, the MTP block's input for the position still waiting
 };
 
+// Tokens [first, first + count) of a step continue this sequence, from position state->length on.
+struct StepPiece {
+  SequenceState* state = nullptr;
+  std::int64_t first = 0, count = 0;
+
+  SequenceStep of(const Step& step) const {
+    Step own = step;
+    own.ids = step.ids.subspan(static_cast<std::size_t>(first), static_cast<std::size_t>(count));
+    return {own, state->length};
+  }
+};
+
 }  // namespace hadal

@@ -1,5 +1,4 @@
-// What every layer knows about the step it takes part in: `count` consecutive tokens of one sequence, from position
-// `start`.
+// What every layer knows about the step it takes part in: `count` tokens, of one sequence or of several.
 #pragma once
 
 #include <cstdint>
@@ -27,7 +26,6 @@ struct Step {
   Workspace& workspace;
   Numerics numerics;
   std::span<const TokenId> ids;  // [count]
-  Position start = 0;
 
   std::int64_t count() const { return static_cast<std::int64_t>(ids.size()); }
 
@@ -42,6 +40,11 @@ struct Step {
       pool.for_each(n, fn);
     }
   }
+};
+
+// Consecutive tokens of one sequence, the first at position `start`: what layers with a memory of the past work on.
+struct SequenceStep : Step {
+  Position start = 0;
 };
 
 }  // namespace hadal

@@ -40,7 +40,7 @@ void RowList::pad() {
   while (size_ % kAttendBlock) slots_[size_++] = nullptr;
 }
 
-void remember_window(const Step& step, const StepRows& own, const LayerState& state) {
+void remember_window(const SequenceStep& step, const StepRows& own, const LayerState& state) {
   std::int64_t window = step.config.sliding_window;
   for (std::int64_t t = std::max<std::int64_t>(0, step.count() - window); t < step.count(); ++t)
     std::memcpy(state.window + (step.start + t) % window * own.row_bytes, own.rows + t * own.row_bytes,

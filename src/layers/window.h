@@ -20,7 +20,7 @@ class RowList {
   // Slots that any query needs at most, for `entries` compressed rows.
   static std::int64_t capacity(std::int64_t window, std::int64_t entries);
 
-  RowList(const std::byte** slots, const Step& step, const LayerState& state, const StepRows& own)
+  RowList(const std::byte** slots, const SequenceStep& step, const LayerState& state, const StepRows& own)
       : slots_(slots), step_(step), state_(state), own_(own) {}
 
   void clear() { size_ = 0; }
@@ -34,13 +34,13 @@ class RowList {
 
  private:
   const std::byte** slots_;
-  const Step& step_;
+  const SequenceStep& step_;
   const LayerState& state_;
   const StepRows& own_;
   std::int64_t size_ = 0;
 };
 
 // Moves the step's last W rows into the ring. Call after the last query of the step has been answered.
-void remember_window(const Step& step, const StepRows& own, const LayerState& state);
+void remember_window(const SequenceStep& step, const StepRows& own, const LayerState& state);
 
 }  // namespace hadal

@@ -28,7 +28,7 @@ void embed(const Step& step, const ModelWeights& weights, float* streams) {
 }
 
 Status block(const Step& step, const BlockWeights& weights, std::int64_t layer, const RotaryTables& tables,
-             const RowFormat& format, SequenceState& state, float* streams) {
+             const RowFormat& format, std::span<const StepPiece> pieces, float* streams) {
   std::int64_t count = step.count(), d = step.config.hidden_size;
   WorkspaceScope scope(step.workspace);
   float* h = step.workspace.take<float>(count * d);
@@ -36,8 +36,7 @@ Status block(const Step& step, const BlockWeights& weights, std::int64_t layer, 
 
   HyperMix mix = hyper_pre(step, weights.hc_attn, streams, h);
   normalise(step, h, weights.attn_norm, count, h);
-  attention(step, weights.attn, step.config.ratio(layer), tables, format, state.frozen,
-            state.layers[static_cast<std::size_t>(layer)], h, y);
+  attention(step, weights.attn, layer, tables, format, pieces, h, y);
   hyper_post(step, mix, y, streams);
 
   mix = hyper_pre(step, weights.hc_ffn, streams, h);

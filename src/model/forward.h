@@ -11,10 +11,10 @@ namespace hadal {
 // X[t] = embed[token t], n times. streams [count][n][d].
 void embed(const Step& step, const ModelWeights& weights, float* streams);
 
-// One block: attention, then mixture of experts, each inside its hyper-connection. `layer` indexes state.layers.
+// One block: attention, then mixture of experts, each inside its hyper-connection. `layer` indexes the states' layers.
 // Errors: those of reading an expert.
 Status block(const Step& step, const BlockWeights& weights, std::int64_t layer, const RotaryTables& tables,
-             const RowFormat& format, SequenceState& state, float* streams);
+             const RowFormat& format, std::span<const StepPiece> pieces, float* streams);
 
 // logits [rows][vocab] = head . RMSNorm(HeadCollapse(X)) for the rows of streams [rows][n][d].
 void read_out(const Step& step, const HyperConnectionWeights& collapse, const float* norm, const PackedMatrix& head,

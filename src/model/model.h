@@ -52,15 +52,33 @@ class Model {
 
   std::int64_t preferred_step() const;
 
+  // What one sequence takes part in a step with.
+  struct Part {
+    SequenceState* state = nullptr;
+    std::span<const TokenId> ids = {};
+    FeedOutputs outputs = {};
+  };
+
+  // One step of several sequences: weights are read once for all of them, and each gets the bits it would get alone.
+  // Errors and their effect as below, for all parts. MTP needs a step of its own (kUnsupported).
+  Status feed(std::span<const Part> parts);
+
   // Feeds `ids` at state.length. The caller has made room in the pages. Errors: ids outside the vocabulary, a context
   // beyond max_position_embeddings, MTP asked of a model without it, memory. On error the state is as before. One call
   // at a time: the thread pool and scratch memory are shared.
-  Status feed(SequenceState& state, std::span<const TokenId> ids, const FeedOutputs& outputs);
+  Status feed(SequenceState& state, std::span<const TokenId> ids, const FeedOutputs& outputs) {
+    const Part part{&state, ids, outputs};
+    return feed({&part, 1});
+  }
 
   std::int64_t scratch_bytes() const { return workspace_.peak_bytes(); }  // of the largest step so far
 
  private:
   Model(ModelWeights weights, const ModelOptions& options);
+  Status check(const Part& part) const;
+  void write_logits(const Step& step, std::span<const Part> parts, std::span<const StepPiece> pieces,
+                    const float* streams);
+  Status run_draft(const Step& step, const Part& part, float* lagging);
   ModelWeights weights_;
   Numerics numerics_;
   RowFormat format_;

@@ -179,7 +179,9 @@ class Trial final : public LayerTrial {
     for (TokenId& id : ids_)
       id = TokenId{static_cast<std::int32_t>(random_() % static_cast<std::uint32_t>(trial_.vocabulary))};
     workspace_.reset();
-    return Step{trial_.config, kernels(), pool_, workspace_, {}, ids_, start};
+    state_.state.length = start;
+    piece_of_step_ = {&state_.state, 0, count};
+    return Step{trial_.config, kernels(), pool_, workspace_, {}, ids_};
   }
 
   void pass(std::int64_t start, std::int64_t count, Passes& out) {
@@ -188,14 +190,13 @@ class Trial final : public LayerTrial {
     FlushDenormals flush;
     streams_ = workspace_.take<float>(count * trial_.config.hc_mult * trial_.config.hidden_size);
     embed(step, trial_.weights, streams_);
-    state_.state.length = start;
     out.outside.push_back(watch.seconds());
     out.layers.resize(trial_.layers.size());
     for (std::size_t i = 0; i < trial_.layers.size(); ++i) {
       Stopwatch one;
       // Only reading experts from disk can fail, and these are in memory.
       if (const Status ran = block(step, trial_.weights.layers[i], static_cast<std::int64_t>(i), tables_, format_,
-                                   state_.state, streams_);
+                                   {&piece_of_step_, 1}, streams_);
           !ran)
         return;
       out.layers[i].push_back(one.seconds());
@@ -204,7 +205,7 @@ class Trial final : public LayerTrial {
 
   // The streams of the pass before, through the head and through half of it.
   void read_out_once(Passes& out) {
-    const Step step{trial_.config, kernels(), pool_, workspace_, {}, ids_, state_.state.length};
+    const Step step{trial_.config, kernels(), pool_, workspace_, {}, ids_};
     FlushDenormals flush;
     const ModelWeights& w = trial_.weights;
     Stopwatch watch;
@@ -255,7 +256,8 @@ class Trial final : public LayerTrial {
         float* y = workspace_.take<float>(count * d);
         for (std::int64_t j = 0; j < count * d; ++j) x[j] = static_cast<float>(random_() >> 8) / (1 << 23) - 1;
         Stopwatch one;
-        attention(step, trial_.weights.layers[i].attn, ratio, tables_, format_, 0, state_.state.layers[i], x, y);
+        attention(step, trial_.weights.layers[i].attn, static_cast<std::int64_t>(i), tables_, format_,
+                  {&piece_of_step_, 1}, x, y);
         // The quickest: the difference of two depths would carry the noise of both.
         quickest = std::min(quickest, one.seconds());
       }
@@ -288,6 +290,7 @@ class Trial final : public LayerTrial {
   TrialWeights trial_;
   ThreadPool pool_;
   RowFormat format_;
+  StepPiece piece_of_step_;  // the one sequence of every step
   RotaryTables tables_;
   TrialState state_;
   Workspace workspace_;

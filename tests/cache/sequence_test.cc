@@ -39,7 +39,7 @@ class SequenceTest : public testing::TestWithParam<const char*> {
   std::shared_ptr<Model> model_ = tiny_model(std::string_view(GetParam()) == "trained");
 };
 INSTANTIATE_TEST_SUITE_P(Numerics, SequenceTest, testing::Values("exact", "trained"),
-                         [](const auto& info) { return info.param; });
+                         [](const auto& p) { return p.param; });
 
 TEST_P(SequenceTest, PiecesOfAnySizeGiveTheSameBits) {
   auto ids = random_ids(*model_, 300, 1);
