@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <numeric>
 
 #include "sampling/portable_math.h"
 
@@ -195,6 +196,24 @@ Result<double> raw_logprob(std::span<const float> logits, TokenId id) {
     return fail(ErrorCode::kInternal, "all {} logits are minus infinity", logits.size());
   }
   return logits[static_cast<std::size_t>(to_int(id))] - log_normaliser(logits);
+}
+
+Result<std::vector<Sampled>> most_likely(std::span<const float> logits, std::int64_t n) {
+  HADAL_CHECK_OK(check_logits(logits));
+  n = std::clamp<std::int64_t>(n, 0, std::ssize(logits));
+  std::vector<std::int32_t> order(logits.size());
+  std::iota(order.begin(), order.end(), 0);
+  const auto logit = [&](std::int32_t id) { return logits[static_cast<std::size_t>(id)]; };
+  std::partial_sort(order.begin(), order.begin() + n, order.end(), [&](std::int32_t a, std::int32_t b) {
+    return logit(a) > logit(b) || (logit(a) == logit(b) && a < b);
+  });
+  const double normaliser = log_normaliser(logits);
+  std::vector<Sampled> out;
+  for (std::int64_t i = 0; i < n; ++i) {
+    const std::int32_t id = order[static_cast<std::size_t>(i)];
+    out.push_back({TokenId{id}, logit(id) - normaliser, logit(id) - normaliser, n});
+  }
+  return out;
 }
 
 }  // namespace hadal

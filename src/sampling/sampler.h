@@ -58,6 +58,10 @@ class Sampler {
   std::vector<std::int32_t> order_;  // ids, most likely first as far as it was needed
 };
 
+// The `n` most likely tokens by raw_logprob, most likely first, lower ids first on ties; `logprob` repeats it, `kept`
+// is n. Same errors as sample().
+Result<std::vector<Sampled>> most_likely(std::span<const float> logits, std::int64_t n);
+
 // log softmax(logits)[id] in the sampler's own arithmetic, so that scoring a token gives exactly the raw_logprob of its
 // sampling. Same errors as sample(); an id outside the logits is kUsage.
 Result<double> raw_logprob(std::span<const float> logits, TokenId id);

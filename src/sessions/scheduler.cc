@@ -1,0 +1,417 @@
+// One thread runs the model. Every round it takes what has arrived, gives every decoding job one token and at most one
+// job a piece of its prompt, all in one step.
+#include "sessions/scheduler.h"
+
+#include <algorithm>
+#include <condition_variable>
+#include <deque>
+#include <map>
+#include <thread>
+#include <unordered_map>
+
+#include "base/clock.h"
+#include "sessions/answer.h"
+#include "sessions/job_record.h"
+
+namespace hadal {
+namespace {
+
+// While others decode, a prompt is fed in pieces of this many tokens: long enough that the weights a step reads pay,
+// short enough that nobody's next token waits for more than a few dozen decode steps' time.
+constexpr std::int64_t kPieceBesideDecodes = 128;
+constexpr double kLongestWait = 60, kShortestWait = 1;  // seconds that retry_after() may say
+
+// A job that has a place.
+struct Run {
+  std::shared_ptr<JobRecord> job;
+  Sequence sequence;
+  Answer answer;
+  std::vector<float> logits;  // [vocab]
+  TokenId next{};             // to be fed, once decoding
+  bool decoding = false;
+  JobUsage usage;
+  Stopwatch since;  // admission, then the first token
+
+  std::span<const TokenId> prompt_left() const {
+    return std::span<const TokenId>(job->request().prompt).subspan(static_cast<std::size_t>(sequence.length()));
+  }
+};
+
+class BatchScheduler final : public Scheduler {
+ public:
+  BatchScheduler(Engine engine, const SchedulerOptions& options) : engine_(std::move(engine)), options_(options) {
+    if (options_.prefill_piece <= 0)
+      options_.prefill_piece = std::min(kPieceBesideDecodes, engine_.model->preferred_step());
+    thread_ = std::thread([this] { run(); });
+  }
+  ~BatchScheduler() override {
+    {
+      const std::lock_guard lock(mutex_);
+      stopping_ = draining_ = true;
+    }
+    wake_.notify_all();
+    thread_.join();
+  }
+
+  const Engine& engine() const override { return engine_; }
+  Result<std::shared_ptr<Job>> submit(JobRequest request) override;
+  std::shared_ptr<Job> find(std::string_view id) const override;
+  double retry_after() const override;
+  void drain() override;
+  SchedulerStats stats() const override;
+
+ private:
+  struct Waiting {
+    std::shared_ptr<JobRecord> job;
+    Stopwatch since;
+  };
+
+  Status check(const JobRequest& request) const;
+  void run();
+  bool collect();  // false: stop
+  std::size_t best_waiting() const;
+  void admit(Waiting waiting);
+  void step();
+  void feed_alone(std::span<const Sequence::Part> parts, std::span<Run* const> runs);
+  void advance(Run& run);
+  void finish(Run& run, JobFinish how, int stop_index = -1, Error error = {ErrorCode::kInternal, ""});
+  void finish_unstarted(const Waiting& waiting, JobFinish how, Error error);
+  void forget_oldest();
+
+  const Engine engine_;
+  SchedulerOptions options_;
+
+  mutable std::mutex mutex_;  // everything down to `stats_`
+  std::condition_variable wake_, idle_;
+  std::deque<Waiting> waiting_;
+  std::map<std::string, std::shared_ptr<JobRecord>, std::less<>> jobs_;
+  std::deque<std::string> finished_;                            // ids, oldest first
+  std::map<std::string, std::int64_t> running_of_, served_of_;  // by client: jobs with a place, tokens given
+  std::int64_t running_ = 0, next_id_ = 0;
+  double seconds_per_job_ = 2;  // moving average; before the first job a guess
+  bool stopping_ = false, draining_ = false;
+  SchedulerStats stats_;
+
+  // The engine thread's own.
+  std::vector<std::unique_ptr<Run>> runs_;
+  std::size_t turn_ = 0;  // whose prompt is fed next
+  Sampler sampler_;
+  std::thread thread_;
+};
+
+Status BatchScheduler::check(const JobRequest& r) const {
+  const ModelConfig& c = engine_.checkpoint->config();
+  if (r.prompt.empty()) return fail(ErrorCode::kUsage, "the prompt is empty; give at least one token");
+  for (const TokenId id : r.prompt)
+    if (to_int(id) < 0 || to_int(id) >= c.vocab_size)
+      return fail(ErrorCode::kUsage, "token id {} is outside the vocabulary of {}", to_int(id), c.vocab_size);
+  if (std::ssize(r.prompt) > c.max_position_embeddings)
+    return fail(ErrorCode::kUsage, "the prompt of {} tokens does not fit the model's context of {}", r.prompt.size(),
+                c.max_position_embeddings);
+  if (r.top_logprobs < 0 || r.top_logprobs > 20)
+    return fail(ErrorCode::kUsage, "top_logprobs is {}; it can be 0 to 20", r.top_logprobs);
+  for (const TokenId id : r.after_thinking)
+    if (to_int(id) < 0 || to_int(id) >= c.vocab_size)
+      return fail(ErrorCode::kUsage, "token id {} to put in is outside the vocabulary of {}", to_int(id), c.vocab_size);
+  HADAL_CHECK_OK(check_sampling(r.sampling));
+  HADAL_CHECK_OK(Answer::begin(*engine_.tokenizer, r, 1));
+  return {};
+}
+
+Result<std::shared_ptr<Job>> BatchScheduler::submit(JobRequest request) {
+  HADAL_CHECK_OK(check(request));
+  const std::lock_guard lock(mutex_);
+  if (!request.id.empty()) {
+    if (const auto known = jobs_.find(request.id); known != jobs_.end()) {
+      if (known->second->request().prompt != request.prompt)
+        return fail(ErrorCode::kUsage, "request id '{}' is taken by a request with another prompt", request.id);
+      return known->second;
+    }
+  }
+  if (draining_) {
+    ++stats_.refused;
+    return fail(ErrorCode::kBusy, "the server is shutting down; ask again when it is back");
+  }
+  // A free place counts: the line is for those who find none.
+  const std::int64_t free = options_.running - running_;
+  if (std::ssize(waiting_) >= options_.waiting + std::max<std::int64_t>(free, 0)) {
+    ++stats_.refused;
+    return fail(ErrorCode::kBusy, "{} requests are running and {} waiting; ask again later", running_, waiting_.size());
+  }
+  if (request.id.empty()) {
+    do request.id = fmt::format("job-{}", ++next_id_);
+    while (jobs_.contains(request.id));
+  }
+  auto job = std::make_shared<JobRecord>(std::move(request));
+  jobs_.emplace(job->id(), job);
+  if (std::ssize(waiting_) >= free) {
+    JobEvent queued;
+    queued.kind = JobEvent::Kind::kQueued;
+    queued.done = std::ssize(waiting_) - std::max<std::int64_t>(free, 0);
+    job->tell(queued);
+  }
+  waiting_.push_back({job, {}});
+  wake_.notify_all();
+  return job;
+}
+
+std::shared_ptr<Job> BatchScheduler::find(std::string_view id) const {
+  const std::lock_guard lock(mutex_);
+  const auto it = jobs_.find(id);
+  return it == jobs_.end() ? nullptr : it->second;
+}
+
+double BatchScheduler::retry_after() const {
+  const std::lock_guard lock(mutex_);
+  const auto places = static_cast<double>(std::max<std::int64_t>(options_.running, 1));
+  return std::clamp(seconds_per_job_ / places, kShortestWait, kLongestWait);
+}
+
+void BatchScheduler::drain() {
+  std::unique_lock lock(mutex_);
+  draining_ = true;
+  wake_.notify_all();
+  idle_.wait(lock, [&] { return running_ == 0 && waiting_.empty(); });
+}
+
+SchedulerStats BatchScheduler::stats() const {
+  const std::lock_guard lock(mutex_);
+  SchedulerStats s = stats_;
+  s.running = running_;
+  s.waiting = std::ssize(waiting_);
+  return s;
+}
+
+void BatchScheduler::run() {
+  while (collect()) step();
+}
+
+// Those asked for first by priority, then by clients with the fewest places, then by those served least, then by age.
+std::size_t BatchScheduler::best_waiting() const {
+  const auto key = [&](const JobRequest& r) {
+    const auto running = running_of_.find(r.client);
+    const auto served = served_of_.find(r.client);
+    return std::tuple(-r.priority, running == running_of_.end() ? 0 : running->second,
+                      served == served_of_.end() ? 0 : served->second);
+  };
+  std::size_t best = 0;
+  for (std::size_t i = 1; i < waiting_.size(); ++i)
+    if (key(waiting_[i].job->request()) < key(waiting_[best].job->request())) best = i;
+  return best;
+}
+
+// Ends what was cancelled, fills free places, and sleeps while there is nothing to do.
+bool BatchScheduler::collect() {
+  std::vector<Waiting> admitted, gone;
+  {
+    std::unique_lock lock(mutex_);
+    running_ = std::ssize(runs_);
+    if (runs_.empty() && waiting_.empty()) idle_.notify_all();
+    wake_.wait(lock, [&] { return stopping_ || !runs_.empty() || !waiting_.empty(); });
+    if (draining_) {
+      gone.assign(waiting_.begin(), waiting_.end());
+      waiting_.clear();
+    }
+    for (std::size_t i = 0; i < waiting_.size();) {
+      if (!waiting_[i].job->cancelled()) {
+        ++i;
+        continue;
+      }
+      gone.push_back(waiting_[i]);
+      waiting_.erase(waiting_.begin() + static_cast<std::ptrdiff_t>(i));
+    }
+    while (running_ < options_.running && !waiting_.empty()) {
+      const std::size_t best = best_waiting();
+      ++running_of_[waiting_[best].job->request().client];
+      admitted.push_back(std::move(waiting_[best]));
+      waiting_.erase(waiting_.begin() + static_cast<std::ptrdiff_t>(best));
+      ++running_;
+    }
+    if (stopping_ && runs_.empty() && admitted.empty() && gone.empty()) return false;
+  }
+  for (const Waiting& w : gone) finish_unstarted(w, JobFinish::kCancelled, {ErrorCode::kCancelled, ""});
+  for (Waiting& w : admitted) admit(std::move(w));
+  const bool all = [&] {
+    const std::lock_guard lock(mutex_);
+    return draining_;
+  }();
+  for (const auto& run : runs_)
+    if (all || run->job->cancelled()) finish(*run, JobFinish::kCancelled);
+  std::erase_if(runs_, [](const auto& run) { return run->job->finished(); });
+  return true;
+}
+
+void BatchScheduler::admit(Waiting waiting) {
+  const JobRequest& r = waiting.job->request();
+  const ModelConfig& c = engine_.checkpoint->config();
+  auto answer = Answer::begin(*engine_.tokenizer, r, c.max_position_embeddings - std::ssize(r.prompt));
+  auto sequence = Sequence::create(engine_.model);
+  if (!answer || !sequence) {
+    finish_unstarted(waiting, JobFinish::kError, answer ? sequence.error() : answer.error());
+    const std::lock_guard lock(mutex_);
+    --running_of_[r.client];
+    return;
+  }
+  auto run =
+      std::make_unique<Run>(Run{waiting.job, std::move(*sequence), std::move(*answer), {}, {}, false, {}, Stopwatch()});
+  run->logits.resize(static_cast<std::size_t>(c.vocab_size));
+  run->usage.prompt = std::ssize(r.prompt);
+  run->usage.queue_seconds = waiting.since.seconds();
+  JobEvent started;
+  started.kind = JobEvent::Kind::kPrefill;
+  started.total = run->usage.prompt;
+  waiting.job->tell(started);
+  runs_.push_back(std::move(run));
+}
+
+void BatchScheduler::step() {
+  std::vector<Sequence::Part> parts;
+  std::vector<Run*> who;
+  for (const auto& run : runs_) {
+    if (!run->decoding) continue;
+    parts.push_back({&run->sequence, {&run->next, 1}, run->logits.data()});
+    who.push_back(run.get());
+  }
+  // One prompt advances, everybody's in turn; those of higher priority before others.
+  Run* reader = nullptr;
+  for (std::size_t i = 0; i < runs_.size(); ++i) {
+    Run* run = runs_[(turn_ + i) % runs_.size()].get();
+    if (!run->decoding && (!reader || run->job->request().priority > reader->job->request().priority)) reader = run;
+  }
+  ++turn_;
+  if (reader) {
+    const std::int64_t most = parts.empty() ? engine_.model->preferred_step() : options_.prefill_piece;
+    std::span<const TokenId> left = reader->prompt_left();
+    const std::size_t n = std::min(static_cast<std::size_t>(most), left.size());
+    parts.push_back({&reader->sequence, left.first(n), n == left.size() ? reader->logits.data() : nullptr});
+    who.push_back(reader);
+  }
+  if (parts.empty()) return;
+  if (const Status fed = Sequence::feed_together(parts); !fed) {
+    feed_alone(parts, who);
+  } else {
+    for (Run* run : who) advance(*run);
+  }
+  std::erase_if(runs_, [](const auto& run) { return run->job->finished(); });
+  const std::lock_guard lock(mutex_);
+  ++stats_.steps;
+}
+
+// Together it did not work: memory, a disk, or one job's own fault. Alone, only those fail that must.
+void BatchScheduler::feed_alone(std::span<const Sequence::Part> parts, std::span<Run* const> runs) {
+  for (std::size_t i = 0; i < parts.size(); ++i) {
+    if (const Status fed = Sequence::feed_together(parts.subspan(i, 1)); !fed)
+      finish(*runs[i], JobFinish::kError, -1, fed.error());
+    else
+      advance(*runs[i]);
+  }
+}
+
+// After a step: reports progress, or takes the next token from the logits.
+void BatchScheduler::advance(Run& run) {
+  const JobRequest& r = run.job->request();
+  if (!run.decoding) {
+    JobEvent event;
+    event.kind = JobEvent::Kind::kPrefill;
+    event.done = run.sequence.length();
+    event.total = run.usage.prompt;
+    run.job->tell(event);
+    if (!run.prompt_left().empty()) return;
+    run.usage.prefill_seconds = run.since.seconds();
+    run.since.restart();
+    run.decoding = true;
+    if (!run.answer.may_begin()) return finish(run, JobFinish::kLength);
+  }
+  JobEvent event;
+  event.kind = JobEvent::Kind::kToken;
+  event.token.index = run.answer.length();
+  if (const auto forced = run.answer.forced()) {
+    const auto raw = raw_logprob(run.logits, *forced);
+    if (!raw) return finish(run, JobFinish::kError, -1, raw.error());
+    event.token.sampled = {*forced, 0, *raw, 1};
+    event.token.spliced = true;
+  } else {
+    const Draw draw{r.sampling.seed, static_cast<std::uint64_t>(run.sequence.length()), r.stream};
+    auto sampled = sampler_.sample(run.logits, r.sampling, draw);
+    if (!sampled) return finish(run, JobFinish::kError, -1, sampled.error());
+    event.token.sampled = *sampled;
+  }
+  if (r.top_logprobs > 0) {
+    auto top = most_likely(run.logits, r.top_logprobs);
+    if (!top) return finish(run, JobFinish::kError, -1, top.error());
+    event.token.top = std::move(*top);
+  }
+  run.next = event.token.sampled.id;
+  const bool spliced = event.token.spliced;
+  run.job->tell(std::move(event));
+  auto end = run.answer.take(run.next, spliced);
+  if (!end) return finish(run, JobFinish::kError, -1, end.error());
+  if (*end) finish(run, (*end)->finish, (*end)->stop_index);
+}
+
+void BatchScheduler::finish(Run& run, JobFinish how, int stop_index, Error error) {
+  (run.decoding ? run.usage.decode_seconds : run.usage.prefill_seconds) = run.since.seconds();
+  run.usage.generated = run.answer.length();
+  run.usage.thinking = run.answer.thinking();
+  JobEvent done;
+  done.kind = JobEvent::Kind::kDone;
+  done.finish = how;
+  done.stop_index = stop_index;
+  done.error = std::move(error);
+  done.usage = run.usage;
+  {
+    const std::lock_guard lock(mutex_);
+    const std::string& client = run.job->request().client;
+    if (--running_of_[client] == 0) running_of_.erase(client);
+    // Shares are of recent use: a client's old credit or debt is worth half after every job that ends.
+    for (auto& [name, tokens] : served_of_) tokens /= 2;
+    served_of_[client] += run.usage.generated + run.sequence.length() - run.usage.cached;
+    std::erase_if(served_of_, [](const auto& entry) { return entry.second == 0; });
+    seconds_per_job_ = 0.8 * seconds_per_job_ + 0.2 * (run.usage.prefill_seconds + run.usage.decode_seconds);
+    stats_.prompt_tokens += run.usage.prompt;
+    stats_.cached_tokens += run.usage.cached;
+    stats_.generated_tokens += run.usage.generated;
+    ++(how == JobFinish::kCancelled ? stats_.cancelled : stats_.finished);
+    finished_.push_back(run.job->id());
+    forget_oldest();
+  }
+  run.job->tell(std::move(done));
+}
+
+void BatchScheduler::finish_unstarted(const Waiting& waiting, JobFinish how, Error error) {
+  JobEvent done;
+  done.kind = JobEvent::Kind::kDone;
+  done.finish = how;
+  done.error = std::move(error);
+  done.usage.prompt = std::ssize(waiting.job->request().prompt);
+  done.usage.queue_seconds = waiting.since.seconds();
+  {
+    const std::lock_guard lock(mutex_);
+    ++(how == JobFinish::kCancelled ? stats_.cancelled : stats_.finished);
+    finished_.push_back(waiting.job->id());
+    forget_oldest();
+  }
+  waiting.job->tell(std::move(done));
+}
+
+void BatchScheduler::forget_oldest() {
+  while (std::ssize(finished_) > options_.keep_finished) {
+    jobs_.erase(finished_.front());
+    finished_.pop_front();
+  }
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Scheduler>> Scheduler::start(Engine engine, const SchedulerOptions& options) {
+  if (!engine.model)
+    return fail(ErrorCode::kUnsupported, "reference arithmetic runs one session at a time; use trained or exact");
+  if (options.running < 1 || options.waiting < 0 || options.keep_finished < 0)
+    return fail(ErrorCode::kUsage, "the scheduler needs at least one place and no negative limits");
+  if (!options.data.empty())
+    return fail(ErrorCode::kUnsupported, "sessions that outlive the process are not kept yet; leave out the folder {}",
+                options.data);
+  return std::make_unique<BatchScheduler>(std::move(engine), options);
+}
+
+}  // namespace hadal
