@@ -82,7 +82,7 @@ void attention(const Step& step, const AttentionWeights& weights, std::int64_t l
   WorkspaceScope scope(step.workspace);
   const std::vector<float>& frequencies = ratio ? tables.compressed : tables.plain;
   auto* parts = step.workspace.take<Piece>(static_cast<std::int64_t>(pieces.size()));
-  const Piece** part_of = step.workspace.take<const Piece*>(count);
+  auto* part_of = step.workspace.take<std::int32_t>(count);
   StepRows own{step.workspace.take<std::byte>(count * format.row_bytes()), format.row_bytes()};
   Position end = 0;  // of the longest sequence
   for (std::size_t i = 0; i < pieces.size(); ++i) {
@@ -92,7 +92,7 @@ void attention(const Step& step, const AttentionWeights& weights, std::int64_t l
                           &p.state->layers[static_cast<std::size_t>(layer)],
                           rotation_rows(step, frequencies, part.start, 1, p.count),
                           {own.rows + p.first * own.row_bytes, own.row_bytes}};
-    std::fill_n(part_of + p.first, p.count, &parts[i]);
+    std::fill_n(part_of + p.first, p.count, static_cast<std::int32_t>(i));
     end = std::max(end, part.start + p.count);
   }
 
@@ -125,7 +125,7 @@ void attention(const Step& step, const AttentionWeights& weights, std::int64_t l
     step.kernels.rms_norm(qr + t * c.q_lora_rank, weights.q_norm, c.q_lora_rank, eps, qr + t * c.q_lora_rank);
     float* row = kv + t * D;
     step.kernels.rms_norm(row, weights.kv_norm, D, eps, row);
-    const Piece& part = *part_of[t];
+    const Piece& part = parts[part_of[t]];
     rotate(step, part.rotation, part.position(step, t), row, D);
     store_row(step, format, row, own.rows + t * own.row_bytes);
   });
@@ -182,7 +182,7 @@ void attention(const Step& step, const AttentionWeights& weights, std::int64_t l
       count * head_groups, count * H * D * (c.sliding_window + entries) / 8, [&](std::int64_t task, int worker) {
         std::int64_t t = task / head_groups, first = task % head_groups * group, heads = std::min(group, H - first);
         if (heads <= 0) return;
-        const Piece& part = *part_of[t];
+        const Piece& part = parts[part_of[t]];
         const Position p = part.position(step, t);
         for (std::int64_t h = first; h < first + heads; ++h) {
           float* head = q + (t * H + h) * D;
