@@ -1,0 +1,262 @@
+#include "sessions/turn_memory.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstring>
+
+#include "sessions/byte_coder.h"
+
+namespace hadal {
+namespace {
+
+constexpr RecordFileKind kKind{{'H', 'A', 'D', 'A', 'L', 'T', 'R', 'N'}, 1, "turn memory"};
+constexpr std::uint16_t kTurnRecord = 1;
+constexpr std::size_t kMostCalls = 256;  // of one turn
+
+struct KeyHash {
+  std::size_t operator()(const TurnKey& k) const { return k.high ^ k.low; }  // the key is a hash already
+};
+
+// One remembered turn. `number` grows with age, and names it in the two maps.
+struct Turn {
+  std::optional<TurnKey> key;
+  std::vector<std::string> calls;
+  std::vector<TokenId> ids;
+};
+
+std::vector<std::byte> encode(const Turn& t) {
+  ByteWriter w;
+  w.put(std::uint32_t{t.key.has_value()});
+  w.put(t.key ? t.key->high : 0);
+  w.put(t.key ? t.key->low : 0);
+  w.put(static_cast<std::uint32_t>(t.calls.size()));
+  for (const std::string& c : t.calls) w.put_text(c);
+  w.put_list(t.ids);
+  return {w.bytes().begin(), w.bytes().end()};
+}
+
+// What encode() gives.
+std::size_t encoded_size(const Turn& t) {
+  std::size_t size = 4 + 16 + 4 + 4 + 4 * t.ids.size();
+  for (const std::string& c : t.calls) size += 4 + c.size();
+  return size;
+}
+
+// Of the file, with head, padding and checksum.
+std::int64_t record_bytes(std::size_t payload) {
+  return static_cast<std::int64_t>(kRecordHead + kRecordSum) + round_up(static_cast<std::int64_t>(payload), 4);
+}
+constexpr std::int64_t kHeaderBytes = 32;  // of the file
+
+Status check(const Turn& t) {
+  if (t.ids.empty() || t.ids.size() > TurnMemory::kMostTokens)
+    return fail(ErrorCode::kUsage, "a turn of {} tokens cannot be remembered; 1 to {} can", t.ids.size(),
+                TurnMemory::kMostTokens);
+  if (!t.key && t.calls.empty()) return fail(ErrorCode::kUsage, "a turn without key and calls could never be found");
+  if (t.calls.size() > kMostCalls) return fail(ErrorCode::kUsage, "a turn has more than {} calls", kMostCalls);
+  for (const std::string& c : t.calls)
+    if (c.empty() || c.size() > TurnMemory::kMostCallId)
+      return fail(ErrorCode::kUsage, "a tool call's id has {} bytes; 1 to {} can be remembered", c.size(),
+                  TurnMemory::kMostCallId);
+  for (const TokenId id : t.ids)
+    if (to_int(id) < 0) return fail(ErrorCode::kUsage, "{} is not a token id", to_int(id));
+  return {};
+}
+
+Result<Turn> decode(Bytes bytes) {
+  ByteReader r(bytes);
+  Turn t;
+  const auto keyed = r.get<std::uint32_t>();
+  const TurnKey key{r.get<std::uint64_t>(), r.get<std::uint64_t>()};
+  if (keyed) t.key = key;
+  const auto calls = r.get<std::uint32_t>();
+  for (std::uint32_t i = 0; i < calls && r.ok(); ++i) t.calls.push_back(r.get_text());
+  t.ids = r.get_list<TokenId>();
+  if (!r.complete() || keyed > 1) return fail(ErrorCode::kBadInput, "a turn has another size than its fields");
+  if (Status s = check(t); !s) return fail(ErrorCode::kBadInput, "{}", s.error().what);
+  return t;
+}
+
+std::vector<std::byte> header(std::uint64_t tokenizer) {
+  ByteWriter w;
+  w.put(tokenizer);
+  return {w.bytes().begin(), w.bytes().end()};
+}
+
+}  // namespace
+
+struct TurnMemory::State {
+  State(std::string p, std::uint64_t t, TurnMemoryOptions o)
+      : path(std::move(p)), tokenizer(t), options(std::move(o)) {}
+
+  const std::string path;
+  const std::uint64_t tokenizer;
+  const TurnMemoryOptions options;
+  mutable std::mutex mutex;
+  std::optional<RecordFile> file;
+  std::int64_t cut = 0;
+
+  // Turns by number; first_ is the number of the oldest.
+  std::deque<Turn> turns;
+  std::uint64_t first = 0;
+  std::unordered_map<std::string, std::uint64_t> by_call;
+  std::unordered_map<TurnKey, std::uint64_t, KeyHash> by_key;
+
+  const Turn* find(const std::string& call) const {
+    const auto f = by_call.find(call);
+    return f == by_call.end() ? nullptr : &turns[f->second - first];
+  }
+  const Turn* find(const TurnKey& key) const {
+    const auto f = by_key.find(key);
+    return f == by_key.end() ? nullptr : &turns[f->second - first];
+  }
+
+  void add(Turn t) {
+    const std::uint64_t number = first + turns.size();
+    if (t.key) by_key[*t.key] = number;
+    for (const std::string& c : t.calls) by_call[c] = number;
+    turns.push_back(std::move(t));
+  }
+
+  void forget_oldest() {
+    const Turn& t = turns.front();
+    if (t.key)
+      if (auto f = by_key.find(*t.key); f != by_key.end() && f->second == first) by_key.erase(f);
+    for (const std::string& c : t.calls)
+      if (auto f = by_call.find(c); f != by_call.end() && f->second == first) by_call.erase(f);
+    turns.pop_front();
+    ++first;
+  }
+
+  // Whether a newer turn took every name of this one.
+  bool replaced(std::size_t i) const {
+    const std::uint64_t number = first + i;
+    const Turn& t = turns[i];
+    if (t.key && by_key.at(*t.key) == number) return false;
+    return std::none_of(t.calls.begin(), t.calls.end(), [&](const auto& c) { return by_call.at(c) == number; });
+  }
+
+  Status remember(Turn t) {
+    HADAL_CHECK_OK(check(t));
+    const std::lock_guard lock(mutex);
+    const auto known = [&](const Turn* old) { return old && old->ids == t.ids; };
+    if ((!t.key || known(find(*t.key))) &&
+        std::all_of(t.calls.begin(), t.calls.end(), [&](const auto& c) { return known(find(c)); }))
+      return {};
+    const std::vector<std::byte> record = encode(t);
+    const std::int64_t bytes = record_bytes(record.size());
+    if (record.size() > RecordFile::kMostPayload || bytes + kHeaderBytes > options.most_bytes)
+      return fail(ErrorCode::kUsage, "a turn of {} bytes is more than can be remembered", record.size());
+    if (file->size() + bytes > options.most_bytes) HADAL_CHECK_OK(compact(bytes));
+    file->stage(kTurnRecord, record);
+    HADAL_CHECK_OK(file->write());
+    add(std::move(t));
+    return {};
+  }
+
+  // A new file with the newest turns and room for so many bytes, put in place of the old one. Killed at any moment, one
+  // of the two is there whole.
+  Status compact(std::int64_t room) {
+    std::int64_t bytes = kHeaderBytes;
+    std::size_t keep = turns.size();
+    const std::int64_t budget = std::min(options.most_bytes / 4 * 3, options.most_bytes - room);
+    while (keep > 0) {
+      if (!replaced(keep - 1)) bytes += record_bytes(encoded_size(turns[keep - 1]));
+      if (bytes > budget) break;
+      --keep;
+    }
+    const std::string beside = path + ".compact";
+    ::unlink(beside.c_str());  // left by a process that was killed
+    RecordFile fresh = HADAL_TRY(RecordFile::create(beside, kKind, header(tokenizer), options.sync));
+    for (std::size_t i = keep; i < turns.size(); ++i) {
+      if (replaced(i)) continue;
+      fresh.stage(kTurnRecord, encode(turns[i]));
+      HADAL_CHECK_OK(fresh.write());
+    }
+    if (options.sync.mode != SyncPolicy::Mode::kNever) HADAL_CHECK_OK(fresh.sync());
+    HADAL_CHECK_OK(fresh.rename(path));
+    file.emplace(std::move(fresh));
+    for (; keep > 0; --keep) forget_oldest();
+    return {};
+  }
+};
+
+Result<TurnMemory> TurnMemory::open(const std::string& path, std::uint64_t tokenizer,
+                                    const TurnMemoryOptions& options) {
+  auto state = std::make_shared<State>(path, tokenizer, options);
+  const auto on_header = [&](Bytes content) -> Status {
+    ByteReader r(content);
+    const auto stored = r.get<std::uint64_t>();
+    if (!r.complete()) return fail(ErrorCode::kBadInput, "{}: its header has another size than its fields", path);
+    if (stored != tokenizer)
+      return fail(ErrorCode::kBadInput, "{}: remembers turns in another model's tokens; move it away", path);
+    return {};
+  };
+  const auto on_record = [&](const Record& r) -> Status {
+    if (r.type != kTurnRecord) return fail(ErrorCode::kUnsupported, "is of type {}, which is not known", r.type);
+    state->add(HADAL_TRY(decode(r.payload)));
+    return {};
+  };
+  // Two attempts: another process may make the file between the first and ours.
+  for (int attempt = 0; attempt < 2 && !state->file; ++attempt) {
+    auto opened = RecordFile::open(path, kKind, RecordFile::Access::kAppend, options.sync, on_header, on_record);
+    if (opened) {
+      state->file.emplace(std::move(*opened));
+    } else if (opened.error().code != ErrorCode::kNotFound) {
+      return std::unexpected(opened.error());
+    } else {
+      auto made = RecordFile::create(path, kKind, header(tokenizer), options.sync);
+      if (made)
+        state->file.emplace(std::move(*made));
+      else if (made.error().code != ErrorCode::kUsage || attempt == 1)
+        return std::unexpected(made.error());
+    }
+  }
+  if (!state->file) return fail(ErrorCode::kBusy, "{}: another process is making it", path);
+  state->cut = state->file->cut_bytes();
+  return TurnMemory(std::move(state));
+}
+
+Status TurnMemory::remember_call(std::string_view call, std::span<const TokenId> ids) {
+  return state_->remember({std::nullopt, {std::string(call)}, {ids.begin(), ids.end()}});
+}
+
+Status TurnMemory::remember_turn(const TurnKey& key, std::span<const TokenId> ids) {
+  return state_->remember({key, {}, {ids.begin(), ids.end()}});
+}
+
+Status TurnMemory::remember(const TurnKey& key, const std::vector<std::string>& calls, std::span<const TokenId> ids) {
+  return state_->remember({key, calls, {ids.begin(), ids.end()}});
+}
+
+std::optional<std::vector<TokenId>> TurnMemory::find_call(std::string_view call) const {
+  const std::lock_guard lock(state_->mutex);
+  const Turn* t = state_->find(std::string(call));
+  return t ? std::optional(t->ids) : std::nullopt;
+}
+
+std::optional<std::vector<TokenId>> TurnMemory::find_turn(const TurnKey& key) const {
+  const std::lock_guard lock(state_->mutex);
+  const Turn* t = state_->find(key);
+  return t ? std::optional(t->ids) : std::nullopt;
+}
+
+std::size_t TurnMemory::turns() const {
+  const std::lock_guard lock(state_->mutex);
+  return state_->turns.size();
+}
+
+std::int64_t TurnMemory::file_bytes() const {
+  const std::lock_guard lock(state_->mutex);
+  return state_->file->size();
+}
+
+std::int64_t TurnMemory::cut_bytes() const { return state_->cut; }
+
+Status TurnMemory::sync() {
+  const std::lock_guard lock(state_->mutex);
+  return state_->file->sync();
+}
+
+}  // namespace hadal
