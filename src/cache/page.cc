@@ -32,6 +32,7 @@ CacheLayout CacheLayout::make(const ModelConfig& config, const RowFormat& format
     at += round_up(bytes, kAlign);
     return offset;
   };
+  out.main_layers = config.num_hidden_layers;
   std::int64_t blocks = config.num_hidden_layers + config.num_nextn_predict_layers;
   for (std::int64_t l = 0; l < blocks; ++l) {
     Layer layer;
@@ -57,13 +58,13 @@ CacheLayout CacheLayout::make(const ModelConfig& config, const RowFormat& format
   return out;
 }
 
-Result<PageRef> PageRef::allocate(std::int64_t bytes) {
+Result<PageRef> PageRef::allocate(std::int64_t bytes, bool zero) {
   auto size = static_cast<std::size_t>(round_up(std::max<std::int64_t>(bytes, kAlign), kAlign));
   auto* memory = static_cast<std::byte*>(std::aligned_alloc(kAlign, size));
   if (!memory)
     return fail(ErrorCode::kNoMemory, "no memory for a cache page of {} bytes; shorten the context or close sessions",
                 size);
-  std::memset(memory, 0, size);
+  if (zero) std::memset(memory, 0, size);
   PageRef ref;
   ref.page_ = new (std::nothrow) Page{{1}, memory};
   if (!ref.page_) {

@@ -31,6 +31,7 @@ struct CacheLayout {
   std::int64_t state_bytes = 0;
   std::int64_t streams_offset = 0;  // last_streams [n*d] in the state block
   std::int64_t row_bytes = 0, key_bytes = 0;
+  std::int64_t main_layers = 0;
   std::vector<Layer> layers;  // main layers, then the MTP block
 
   static CacheLayout make(const ModelConfig& config, const RowFormat& format);
@@ -44,11 +45,11 @@ struct CacheLayout {
   }
 };
 
-// Counted reference to a page's bytes (64-byte aligned, zero when new).
+// Counted reference to a page's bytes (64-byte aligned, zero when new unless the caller fills all of them anyway).
 class PageRef {
  public:
   PageRef() = default;
-  static Result<PageRef> allocate(std::int64_t bytes);
+  static Result<PageRef> allocate(std::int64_t bytes, bool zero = true);
   PageRef(const PageRef& other) : page_(other.page_) {
     if (page_) page_->holders.fetch_add(1, std::memory_order_relaxed);
   }
@@ -60,7 +61,9 @@ class PageRef {
   ~PageRef();
 
   std::byte* bytes() const { return page_->bytes; }
-  bool shared() const { return page_->holders.load(std::memory_order_acquire) > 1; }
+  std::int64_t holders() const { return page_->holders.load(std::memory_order_acquire); }
+  bool shared() const { return holders() > 1; }
+  explicit operator bool() const { return page_ != nullptr; }
 
  private:
   struct Page {

@@ -12,37 +12,42 @@ namespace hadal {
 // A token to start from so that everything is exact at `length`. Starting at s with empty windows, a layer's input is
 // exact once W-1 exact tokens lie before it in the layer below; so layer l is exact from s + l(W-1) on. What must be
 // exact at `length` is the last window of the last layer and the tokens its open compressor windows hold.
-Position Sequence::refill_start(Position length) const {
-  const ModelConfig& c = model_->config();
-  auto blocks = static_cast<std::int64_t>(layout_.layers.size());
-  std::int64_t held = c.sliding_window + 1;  // the MTP block lags one token behind
+Position refill_start(const ModelConfig& config, const CacheLayout& layout, Position length) {
+  auto blocks = static_cast<std::int64_t>(layout.layers.size());
+  std::int64_t held = config.sliding_window + 1;  // the MTP block lags one token behind
   std::int64_t unit = 1;
-  for (const CacheLayout::Layer& l : layout_.layers) {
+  for (const CacheLayout::Layer& l : layout.layers) {
     if (!l.ratio) continue;
-    held = std::max(held, CompressorShape{l.ratio, c.head_dim}.tail_slots() + 1);
+    held = std::max(held, CompressorShape{l.ratio, config.head_dim}.tail_slots() + 1);
     unit = std::lcm(unit, l.ratio);
   }
-  Position start = length - blocks * c.sliding_window - held;
+  Position start = length - blocks * config.sliding_window - held;
   return start <= 0 ? 0 : start / unit * unit;  // aligned: every compressor window begins empty
 }
 
-Status Sequence::refill(Position length) {
-  Position start = refill_start(length);
-  std::memset(block_.get(), 0, static_cast<std::size_t>(layout_.state_bytes));
-  state_.frozen = length;
-  state_.length = start;
-  std::span<const TokenId> old(tokens_.data() + start, static_cast<std::size_t>(length - start));
+Status Sequence::refill_step(Position most) {
+  if (!damaged_) return {};
+  const Position length = state_.length;
+  if (refill_at_ < 0) {
+    std::memset(block_.get(), 0, static_cast<std::size_t>(layout_.state_bytes));
+    refill_at_ = refill_start();
+  }
   FeedOutputs outputs;
   outputs.advance_mtp = with_mtp_;
+  state_.frozen = length;
+  state_.length = refill_at_;
   Status status;
-  for (auto step = static_cast<std::size_t>(model_->preferred_step()); status && !old.empty();) {
-    std::span<const TokenId> piece = old.first(std::min(step, old.size()));
-    status = model_->feed(state_, piece, outputs);
-    old = old.subspan(piece.size());
+  for (const Position end = std::min(length, refill_at_ + std::max<Position>(most, 1)); status && state_.length < end;) {
+    const Position piece = std::min(model_->preferred_step(), end - state_.length);
+    status = model_->feed(state_, {tokens_.data() + state_.length, static_cast<std::size_t>(piece)}, outputs);
   }
+  refill_at_ = status ? state_.length : -1;  // after a failure from the start again
   state_.frozen = 0;
-  state_.length = length;  // also after a failure: the windows are then marked damaged, and the next use refills them
-  damaged_ = !status;
+  state_.length = length;
+  if (refill_at_ == length) {
+    damaged_ = false;
+    refill_at_ = -1;
+  }
   return status;
 }
 
@@ -50,8 +55,11 @@ Status Sequence::rewind(Position length) {
   if (length < 0 || length > state_.length)
     return fail(ErrorCode::kUsage, "cannot rewind to {} tokens: the sequence has {}", length, state_.length);
   if (length == state_.length && !damaged_) return {};
-  Position before = state_.length;
-  if (Status done = refill(length); !done) {
+  const Position before = state_.length;
+  state_.length = length;
+  damaged_ = true;
+  refill_at_ = -1;
+  if (Status done = refill_step(length); !done) {
     state_.length = before;
     return done;
   }

@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "base/span.h"
+#include "cache/live_parts.h"
 
 namespace hadal {
 
@@ -20,11 +21,11 @@ Result<Sequence> Sequence::create(std::shared_ptr<Model> model, bool with_mtp) {
   return s;
 }
 
-Status Sequence::allocate_state() {
+Status Sequence::allocate_state(bool zero) {
   auto bytes = static_cast<std::size_t>(round_up(layout_.state_bytes, 64));
   block_.reset(static_cast<std::byte*>(std::aligned_alloc(64, bytes)));
   if (!block_) return fail(ErrorCode::kNoMemory, "no memory for a session's windows and tails ({} bytes)", bytes);
-  std::memset(block_.get(), 0, bytes);
+  if (zero) std::memset(block_.get(), 0, bytes);
   return {};
 }
 
@@ -65,7 +66,7 @@ Status Sequence::prepare(std::span<const TokenId> ids) {
     return fail(ErrorCode::kUsage,
                 "{} tokens exceed the model's context of {}; shorten the input or start a new session", to,
                 model_->config().max_position_embeddings);
-  if (damaged_) HADAL_CHECK_OK(refill(from));
+  if (damaged_) HADAL_CHECK_OK(refill_step(from));
   std::size_t pages_before = pages_.size();
   if (Status room = make_room(from, to); !room) {
     pages_.resize(pages_before);
@@ -128,12 +129,32 @@ Status Sequence::feed_together(std::span<const Part> parts) {
 
 Result<Sequence> Sequence::fork() const {
   Sequence s(model_, layout_, with_mtp_);
-  HADAL_CHECK_OK(s.allocate_state());
+  HADAL_CHECK_OK(s.allocate_state(false));
   std::memcpy(s.block_.get(), block_.get(), static_cast<std::size_t>(layout_.state_bytes));
   s.tokens_ = tokens_;
   s.pages_ = pages_;
   s.damaged_ = damaged_;
+  s.refill_at_ = refill_at_;
   s.state_.length = state_.length;
+  s.bind();
+  return s;
+}
+
+Result<Sequence> Sequence::assemble(std::shared_ptr<Model> model, bool with_mtp, std::vector<TokenId> tokens,
+                                    std::vector<PageRef> pages, Bytes state) {
+  Sequence s = HADAL_TRY(create(std::move(model), with_mtp));
+  const auto length = static_cast<Position>(tokens.size());
+  const auto needed = static_cast<std::size_t>(s.layout_.page_bytes ? s.layout_.pages_for(length) : 0);
+  if (pages.size() != needed)
+    return fail(ErrorCode::kInternal, "{} tokens need {} cache pages, {} were given", length, needed, pages.size());
+  if (state.empty()) {
+    s.damaged_ = length > 0;
+  } else {
+    HADAL_CHECK_OK(unpack_state(s.layout_, length, state, s.block_.get()));
+  }
+  s.tokens_ = std::move(tokens);
+  s.pages_ = std::move(pages);
+  s.state_.length = length;
   s.bind();
   return s;
 }

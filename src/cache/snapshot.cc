@@ -9,6 +9,7 @@
 #include <cerrno>
 #include <cstring>
 
+#include "cache/cache_identity.h"
 #include "cache/sequence.h"
 #include "files/atomic_file.h"
 
@@ -31,19 +32,6 @@ struct Header {
 };
 static_assert(sizeof(Header) == 72);
 constexpr std::uint32_t kWithMtp = 1;
-
-std::uint64_t numerics_hash(const Model& model) {
-  std::vector<std::byte> bytes;
-  auto add = [&](const void* p, std::size_t n) {
-    auto* b = static_cast<const std::byte*>(p);
-    bytes.insert(bytes.end(), b, b + n);
-  };
-  const Numerics& n = model.numerics();
-  const std::uint8_t flags[3] = {n.fast, n.round_cache, n.round_inputs};
-  add(flags, sizeof flags);
-  for (const auto* t : {&model.tables().plain, &model.tables().compressed}) add(t->data(), t->size() * sizeof(float));
-  return XXH3_64bits(bytes.data(), bytes.size());
-}
 
 class File {
  public:
