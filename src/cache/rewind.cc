@@ -37,7 +37,8 @@ Status Sequence::refill_step(Position most) {
   state_.frozen = length;
   state_.length = refill_at_;
   Status status;
-  for (const Position end = std::min(length, refill_at_ + std::max<Position>(most, 1)); status && state_.length < end;) {
+  for (const Position end = std::min(length, refill_at_ + std::max<Position>(most, 1));
+       status && state_.length < end;) {
     const Position piece = std::min(model_->preferred_step(), end - state_.length);
     status = model_->feed(state_, {tokens_.data() + state_.length, static_cast<std::size_t>(piece)}, outputs);
   }

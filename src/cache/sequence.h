@@ -93,8 +93,8 @@ class Sequence {
   std::shared_ptr<Model> model_;
   CacheLayout layout_;
   bool with_mtp_ = false;
-  bool damaged_ = false;      // windows and tails are not those of length(): they must be refilled before the next step
-  Position refill_at_ = -1;   // how far that has come; -1: not begun
+  bool damaged_ = false;     // windows and tails are not those of length(): they must be refilled before the next step
+  Position refill_at_ = -1;  // how far that has come; -1: not begun
   std::vector<TokenId> tokens_;
   std::vector<PageRef> pages_;
   std::vector<std::byte*> page_bytes_;             // what PagedRows reads
