@@ -33,8 +33,12 @@ nlohmann::ordered_json row_json(const ModelBenchRow& r, int threads) {
                       {"guessed", r.experts->guessed},
                       {"guessed_right", r.experts->guessed_right},
                       {"bytes_read", r.experts->bytes_read},
+                      {"seconds", r.step_seconds},
                       {"stall_seconds", r.experts->stall_seconds},
-                      {"pack_seconds", r.experts->pack_seconds}};
+                      {"pack_seconds", r.experts->pack_seconds},
+                      {"disk_bytes_per_second", r.disk_bytes_per_second},
+                      {"rate_disk_allows", r.rate_disk_allows()},
+                      {"share_of_disk", r.share_of_disk()}};
   return out;
 }
 

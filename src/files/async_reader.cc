@@ -113,7 +113,7 @@ std::optional<AsyncReader::Done> AsyncReader::finished(bool wait) {
       submit(done->slot);
       continue;
     }
-    Done out{p.read.tag, {}};
+    Done out{p.read.tag, p.read.length, {}};
     if (done->result < 0)
       out.status = fail(ErrorCode::kIo, "{}: cannot read {} bytes at {}: {}", file.path, p.read.length, p.read.offset,
                         std::strerror(static_cast<int>(-done->result)));

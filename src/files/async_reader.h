@@ -52,6 +52,7 @@ class AsyncReader {
   };
   struct Done {
     std::uint64_t tag = 0;
+    std::int64_t length = 0;
     Status status;
   };
   bool has_room() const { return !free_.empty(); }

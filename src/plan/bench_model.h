@@ -22,6 +22,16 @@ struct ModelBenchRow {
   std::int64_t steps = 0;                             // measured
   std::optional<ExpertStats> experts = std::nullopt;  // of these steps, when they came from disk
 
+  // When experts came from disk: the time of these steps, and what the disk gave for reads of experts alone, in turns
+  // with them. The disk and the hit rate allow so many bytes a second; the steps got experts->bytes_read in step_seconds.
+  double step_seconds = 0, disk_bytes_per_second = 0;
+  double share_of_disk() const {
+    return experts && disk_bytes_per_second > 0 && step_seconds > 0
+               ? static_cast<double>(experts->bytes_read) / step_seconds / disk_bytes_per_second
+               : 0;
+  }
+  double rate_disk_allows() const { return share_of_disk() > 0 ? rate / share_of_disk() : 0; }
+
   double share() const { return limit > 0 ? rate / limit : 0; }
 };
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <mutex>
+#include <random>
 #include <utility>
 
 #include "base/clock.h"
@@ -255,6 +256,60 @@ bool ExpertStore::make_wanted_room(std::int64_t want) {
   if (victim == kNone) return false;
   evict(victim);
   return true;
+}
+
+// The buffers must be free: what has been read ahead and waits to be packed is let go.
+Result<ExpertStore::ReadTiming> ExpertStore::time_reads(double seconds, std::uint64_t seed) {
+  while (take_finished(true)) {
+  }
+  for (Load& l : loads_) {
+    if (l.key == kNone) continue;
+    ++stats_.wasted;
+    end_load(l);
+  }
+  std::mt19937_64 random(seed);
+  std::vector<AsyncReader::Read> reads;
+  std::vector<std::size_t> unread(loads_.size());  // of each buffer: parts on their way
+  ReadTiming out;
+  std::size_t buffer = 0, next = 0;  // being filled; its parts from `next` on are not begun
+  const int warm = 16;
+  int finished = 0;
+  double began = 0;
+  const Stopwatch watch;
+  while (watch.seconds() < seconds || reader_->unfinished() > 0) {
+    const bool more = watch.seconds() < seconds;
+    while (more && reader_->has_room()) {
+      if (next == reads.size()) {
+        const auto free = std::find(unread.begin(), unread.end(), 0U);
+        if (free == unread.end()) break;
+        buffer = static_cast<std::size_t>(free - unread.begin());
+        files_.reads(static_cast<std::int32_t>(random() % static_cast<std::uint64_t>(files_.keys())), staging(buffer),
+                     reads);
+        unread[buffer] = reads.size();
+        next = 0;
+      }
+      reads[next].tag = buffer;
+      reader_->start(reads[next++]);
+    }
+    if (!more)
+      for (; next < reads.size(); ++next) --unread[buffer];
+    const auto done = reader_->finished(true);
+    if (!done) break;
+    if (!done->status) {
+      while (reader_->finished(true)) {
+      }
+      return std::unexpected(done->status.error());
+    }
+    --unread[done->tag];
+    // Between the first and the last read as many are in flight all the time; ends would make the disk look slower.
+    if (!more) continue;
+    if (++finished <= warm)
+      began = watch.seconds();
+    else
+      out.bytes += done->length;
+    out.seconds = watch.seconds() - began;
+  }
+  return out;
 }
 
 // Places.
