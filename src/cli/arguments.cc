@@ -66,6 +66,7 @@ class CommandLine {
     app_.set_help_flag("-h,--help", "print this page");
     app_.require_subcommand(1);
     define_run();
+    define_serve();
     define_plan();
     define_inspect();
     define_logits();
@@ -187,6 +188,42 @@ class CommandLine {
     c->add_flag("--raw", o.raw, "the prompt is token text as it is, without a chat template");
     json(c, o.json);
     c->add_flag("--quiet", o.quiet, "no statistics at the end");
+  }
+
+  void define_serve() {
+    ServeOptions& o = serve_;
+    CLI::App* c = command(app_, "serve", "answer HTTP requests of OpenAI's and Anthropic's clients",
+                          [&o] { return run_serve(o); });
+    model(c, o.model);
+    c->add_option("--name", o.model_name, "the model's name for clients (default: its directory's)")->type_name("WORD");
+    c->add_option("--host", o.host, "IP address to listen on; other than this machine's own needs --api-key-file")
+        ->type_name("ADDRESS")
+        ->capture_default_str();
+    number(c, "--port", o.port, "TCP port, 0 for a free one (default: 8420, or none with --unix)")
+        ->check(CLI::Range(0, 65535));
+    path(c, "--unix", o.unix_path, "listen on this Unix socket, which only this user can open");
+    path(c, "--api-key-file", o.key_file, "clients must send one of the keys in this file, one a line");
+    path(c, "--data", o.data, "keep sessions in this directory across restarts")->type_name("DIR");
+    path(c, "--ready-file", o.ready_file, "write the base URL into this file once requests are accepted");
+    number(c, "--running", o.running, "answers generated together", 1)->capture_default_str();
+    number(c, "--waiting", o.waiting, "requests in line; more are told to come back later")->capture_default_str();
+    c->add_option_function<std::string>(
+         "--max-body", [&o](const std::string& text) { o.max_body = *parse_size(text); }, "largest request")
+        ->type_name("SIZE")
+        ->check([](const std::string& text) {
+          const auto size = parse_size(text);
+          return size && *size <= (std::int64_t{1} << 32) ? std::string()
+                                                          : fmt::format("'{}' is not a size up to 4G", text);
+        })
+        ->default_str("64M");
+    c->add_flag("--strict", o.strict, "refuse what would get a warning: unknown fields, tools of unknown types");
+    path(c, "--rewrite", o.rewrite_file, "rules that take changing text out of system prompts (docs/http.md)");
+    path(c, "--trace", o.trace_file, "append what was made of every request, texts included");
+    numerics(c, o.numerics);
+    choice(c, "--format", o.format, "generation of the chat format (default: detected)", {"preview", "0731"});
+    threads(c, o.threads);
+    expert_memory(c, o.expert_memory);
+    repack_cache(c, o.repack_cache);
   }
 
   void define_plan() {
@@ -347,6 +384,7 @@ class CommandLine {
   std::map<const CLI::Option*, std::vector<std::string>> choices_;
   std::function<int()> action_;
   RunOptions run_;
+  ServeOptions serve_;
   PlanOptions plan_;
   InspectOptions inspect_;
   LogitsOptions logits_;

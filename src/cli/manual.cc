@@ -42,6 +42,16 @@ const std::vector<Prose>& prose() {
         {"hadal run --tools tools.json -p 'What is the weather in Oslo?' --json", "the tool call as JSON"},
         {"hadal run --model ~/DeepSeek-V4-Flash --think high --seed 7", "a reasoning chat with a release"},
         {"hadal run --model ~/DeepSeek-V4-Flash --expert-memory 12G", "the same on a machine of 24 GB"}}},
+      {"hadal serve",
+       "Serves one model over HTTP: OpenAI's Chat Completions, Completions and Responses, Anthropic's Messages, "
+       "streaming or not, with tools and reasoning. It listens on this machine only; another --host is refused without "
+       "--api-key-file, and TLS is left to a proxy. SIGTERM and Ctrl-C take no new requests, stop running ones at a "
+       "token and leave. Log lines are shown with HADAL_LOG=info. docs/http.md describes endpoints, fields and "
+       "headers.",
+       {{"hadal serve", "the embedded model at http://127.0.0.1:8420/v1"},
+        {"hadal serve --model ~/DeepSeek-V4-Flash --data ~/sessions", "a release, with sessions that survive restarts"},
+        {"hadal serve --unix /run/user/1000/hadal.sock", "a socket instead of a port"},
+        {"hadal serve --host 0.0.0.0 --api-key-file keys", "for other machines; one key a line, chmod 600"}}},
       {"hadal plan",
        "Says what a model costs before anything is loaded: weight bytes by class, parameters, cache bytes per token "
        "under four ways of "

@@ -34,6 +34,29 @@ struct RunOptions {
   std::string repack_cache;  // directory; empty: none
 };
 
+constexpr int kDefaultPort = 8420;  // of the server; registered for nothing else
+
+struct ServeOptions {
+  std::string model;               // directory; empty: the embedded nano model
+  std::string model_name;          // what clients see; empty: the directory's name
+  std::string host = "127.0.0.1";  // --host
+  int port = -1;                   // --port; -1: kDefaultPort, or none with --unix
+  std::string unix_path;           // --unix
+  std::string key_file;            // --api-key-file
+  std::string data;                // --data: folder of durable sessions
+  std::string ready_file;          // --ready-file: gets the base URL
+  std::string trace_file;          // --trace
+  std::string rewrite_file;        // --rewrite
+  std::string numerics = "trained";
+  std::string format;  // overrides the detected generation
+  int threads = 0;
+  std::int64_t running = 16, waiting = 64;  // jobs
+  std::int64_t max_body = std::int64_t{64} << 20;
+  bool strict = false;
+  std::int64_t expert_memory = kExpertsAuto;
+  std::string repack_cache;
+};
+
 struct InspectOptions {
   std::string directory;
   bool json = false, verify = false, tensors = false;
@@ -101,6 +124,7 @@ struct EvalOptions {
 
 // Each returns the exit status and prints its own errors (cli/report.h).
 int run_run(const RunOptions&);
+int run_serve(const ServeOptions&);
 int run_inspect(const InspectOptions&);
 int run_logits(const LogitsOptions&);
 int run_tokenize(const TokenizeOptions&);

@@ -1,0 +1,107 @@
+#include "serve/answer.h"
+
+#include <xxhash.h>
+
+#include <algorithm>
+
+namespace hadal::serve {
+namespace {
+
+chat::LenientOptions reading(const AnswerOptions& options) {
+  chat::LenientOptions out = chat::serving_options(*options.tools, options.thinking);
+  out.keep_leading_newlines = options.continues;
+  out.stop = options.stop;
+  return out;
+}
+
+}  // namespace
+
+Answer::Answer(const Tokenizer& tokenizer, AnswerOptions options, std::span<const TokenId> stop_ids)
+    : tokenizer_(&tokenizer),
+      options_(std::move(options)),
+      stop_ids_(stop_ids.begin(), stop_ids.end()),
+      decoder_(tokenizer),
+      parser_(reading(options_)) {}
+
+AnswerStep Answer::show(std::string_view text, bool is_marker) {
+  AnswerStep step;
+  if (enough_) return step;
+  if (options_.raw) {
+    if (text.empty()) return step;
+    step.events.push_back({chat::Event::Kind::kContent, std::string(text)});
+  } else {
+    step.events = parser_.push(text, is_marker);
+    // One call is enough when calls must not be parallel: cut what follows its end.
+    if (!options_.parallel) {
+      auto closed = std::ranges::find(step.events, chat::Event::Kind::kCallClosed, &chat::Event::kind);
+      if (closed != step.events.end()) {
+        step.events.erase(closed + 1, step.events.end());
+        enough_ = true;
+      }
+    }
+    for (const chat::Event& e : step.events) enough_ |= e.kind == chat::Event::Kind::kFinished;
+  }
+  turn_.add(step.events);
+  return step;
+}
+
+AnswerStep Answer::add(const JobToken& token) {
+  const TokenId id = token.sampled.id;
+  ids_.push_back(id);
+  if (std::ranges::find(stop_ids_, id) != stop_ids_.end() && !token.spliced) return {};
+  std::string text;
+  if (!decoder_.push(id, text)) return {};  // an id without text is forbidden in sampling and cannot come
+  const bool shown_before = options_.raw || parser_.state_name() == "content";
+  AnswerStep step = show(text, tokenizer_->is_added(id));
+  if (options_.logprobs && shown_before && (options_.raw || parser_.state_name() == "content") &&
+      !tokenizer_->is_added(id)) {
+    TokenLogprob entry{std::string(tokenizer_->bytes_of(id)), token.sampled.raw_logprob, {}};
+    for (const Sampled& other : token.top)
+      entry.top.emplace_back(std::string(tokenizer_->bytes_of(other.id)), other.raw_logprob);
+    logprobs_.push_back(entry);
+    step.logprobs.push_back(std::move(entry));
+  }
+  return step;
+}
+
+AnswerStep Answer::end(const JobEvent& done) {
+  std::string tail;
+  decoder_.finish(tail);
+  AnswerStep step = show(tail, false);
+  const std::string state(parser_.state_name());
+  if (!options_.raw && !enough_) {
+    std::vector<chat::Event> last = parser_.finish();
+    turn_.add(last);
+    std::ranges::move(last, std::back_inserter(step.events));
+  }
+  usage_ = done.usage;
+  error_ = done.error;
+  ended_ = true;
+  const bool has_call = std::ranges::any_of(turn_.calls, [](const auto& call) { return call.closed; });
+  const bool stopped = done.finish == JobFinish::kStop || (enough_ && done.finish == JobFinish::kCancelled);
+  if (done.finish == JobFinish::kError)
+    finish_ = Finish::kError;
+  else if (stopped || done.finish == JobFinish::kStopString)
+    finish_ = has_call ? Finish::kToolCalls : Finish::kStop;
+  else if (done.finish == JobFinish::kLength)
+    finish_ = Finish::kLength;
+  else
+    finish_ = Finish::kCancelled;
+  if (finish_ == Finish::kStop && done.finish == JobFinish::kStopString && done.stop_index >= 0 &&
+      static_cast<std::size_t>(done.stop_index) < options_.stop.size()) {
+    finish_ = Finish::kStopString;
+    stop_string_ = options_.stop[static_cast<std::size_t>(done.stop_index)];
+  }
+  // A call that was cut off is not shown, so a client cannot send it back.
+  memorable_ = !options_.raw && !options_.continues && turn_.ignored.empty() &&
+               (done.finish == JobFinish::kStop || (done.finish == JobFinish::kLength && state == "content"));
+  return step;
+}
+
+std::string Answer::call_id(int call) const {
+  const std::string text = options_.call_seed + "/" + std::to_string(call);
+  const XXH128_hash_t hash = XXH3_128bits(text.data(), text.size());
+  return fmt::format("call_{:016x}{:08x}", hash.high64, static_cast<std::uint32_t>(hash.low64));
+}
+
+}  // namespace hadal::serve

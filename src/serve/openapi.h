@@ -1,0 +1,10 @@
+// The server's OpenAPI document.
+#pragma once
+
+#include <string>
+
+namespace hadal::serve {
+
+std::string openapi_document();
+
+}  // namespace hadal::serve

@@ -1,0 +1,123 @@
+// The server's own logic: which request goes where, and what is asked of the scheduler for it.
+#pragma once
+
+#include <atomic>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+
+#include "chat/generation.h"
+#include "serve/answering.h"
+#include "serve/dialect.h"
+#include "serve/http.h"
+#include "serve/keys.h"
+#include "serve/metrics.h"
+#include "serve/rewriting.h"
+#include "serve/trace.h"
+#include "serve/turns.h"
+#include "sessions/scheduler.h"
+
+namespace hadal::serve {
+
+struct ServiceOptions {
+  std::string model;  // the name clients see
+  chat::Generation generation = chat::Generation::kPreview;
+  Keys keys;                // empty: nobody needs one
+  bool strict = false;      // what would be a warning is an error
+  bool local_names = true;  // requests must name this machine as their host, so that web pages cannot reach the server
+  Rewriting rewriting;
+  std::shared_ptr<Trace> trace;  // null: none
+  double heartbeat_seconds = 10;
+};
+
+class Service {
+ public:
+  Service(std::unique_ptr<Scheduler> scheduler, ServiceOptions options);
+
+  // For HttpServer.
+  void handle(std::shared_ptr<Exchange> exchange);
+  Response refuse(std::string_view path, int status, const std::string& sentence) const;
+  void set_counters(std::function<HttpCounters()> counters) { counters_ = std::move(counters); }
+
+  // New requests for answers are refused from now on; returns when the running ones have stopped.
+  void drain();
+  const Scheduler& scheduler() const { return *scheduler_; }
+
+ private:
+  // An Ask on its way: what it became.
+  struct Prepared {
+    std::vector<TokenId> ids;
+    std::vector<Position> borders;
+    AnswerOptions reading;
+    std::vector<TokenId> after_thinking;
+    std::vector<std::string> job_stop;
+    TokenId opener{};  // <think> or </think>, which the answer follows; for remembering
+  };
+  using Handler = void (Service::*)(std::shared_ptr<Exchange>);
+  struct Route {
+    std::string_view method, path;
+    Handler handler;
+    bool open = false;  // needs no key
+  };
+  static std::span<const Route> routes();
+
+  const Dialect& dialect_of(std::string_view path) const;
+  std::optional<Response> not_admitted(const Request& request, bool open) const;
+  void fail_with(Exchange& exchange, int status, const Error& error) const;
+  bool strict_for(const Request& request) const;
+
+  void answer(std::shared_ptr<Exchange> exchange, const Dialect& dialect);
+  Status run(std::shared_ptr<Exchange> exchange, const Dialect& dialect, Ask ask);
+  Result<Prepared> prepare(Ask& ask, const std::string& request_id);
+  Result<Prepared> prepare_raw(const Ask& ask) const;
+  Status open_call(const Ask& ask, Prepared& out) const;
+  Result<SamplingOptions> sampling_of(const Ask& ask) const;
+  void remember(const std::vector<chat::Message>& messages, const Answer& answer, TokenId opener);
+  Status admit_warnings(const Request& request, const Ask& ask, std::vector<Header>& headers) const;
+
+  void chat(std::shared_ptr<Exchange> e) { answer(std::move(e), openai_chat()); }
+  void completions(std::shared_ptr<Exchange> e) { answer(std::move(e), openai_completions()); }
+  void responses(std::shared_ptr<Exchange> e) { answer(std::move(e), openai_responses()); }
+  void messages(std::shared_ptr<Exchange> e) { answer(std::move(e), anthropic_messages()); }
+  void count_tokens(std::shared_ptr<Exchange> e);
+  void models(std::shared_ptr<Exchange> e);
+  void tokenize(std::shared_ptr<Exchange> e);
+  void detokenize(std::shared_ptr<Exchange> e);
+  void health(std::shared_ptr<Exchange> e);
+  void ready(std::shared_ptr<Exchange> e);
+  void metrics(std::shared_ptr<Exchange> e);
+  void openapi(std::shared_ptr<Exchange> e);
+  void root(std::shared_ptr<Exchange> e);
+  void job(std::shared_ptr<Exchange> e);
+
+  // What is needed to answer again when somebody re-attaches to a job.
+  struct Attachable {
+    const Dialect* dialect;
+    std::shared_ptr<const Ask> ask;
+    AnswerHead head;
+    AnswerOptions reading;
+    std::vector<std::shared_ptr<Job>> jobs;
+    std::shared_ptr<const std::vector<chat::Message>> messages;
+    TokenId opener;
+  };
+  void attach(std::shared_ptr<Exchange> exchange, const Attachable& what, bool stream, bool detached,
+              std::vector<Header> headers);
+
+  std::unique_ptr<Scheduler> scheduler_;
+  ServiceOptions options_;
+  SamplingOptions sampling_;  // the release's defaults
+  std::int64_t context_ = 0;
+  std::int64_t started_ = 0;
+  Turns turns_;
+  Metrics metrics_;
+  std::function<HttpCounters()> counters_;
+  std::atomic<bool> draining_{false};
+  std::mutex mutex_;  // guards what follows
+  std::map<const Answering*, std::shared_ptr<Answering>> live_;
+  std::map<std::string, Attachable> attachable_;  // by the name a client gave or was given
+  std::deque<std::string> attachable_order_;      // oldest first
+};
+
+}  // namespace hadal::serve
