@@ -23,7 +23,8 @@ struct ModelBenchRow {
   std::optional<ExpertStats> experts = std::nullopt;  // of these steps, when they came from disk
 
   // When experts came from disk: the time of these steps, and what the disk gave for reads of experts alone, in turns
-  // with them. The disk and the hit rate allow so many bytes a second; the steps got experts->bytes_read in step_seconds.
+  // with them. The disk and the hit rate allow so many bytes a second; the steps got experts->bytes_read in
+  // step_seconds.
   double step_seconds = 0, disk_bytes_per_second = 0;
   double share_of_disk() const {
     return experts && disk_bytes_per_second > 0 && step_seconds > 0

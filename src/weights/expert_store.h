@@ -97,8 +97,9 @@ class ExpertStore {
   // Some of wants [0, end) that were not given yet; empty only when all of them were. Errors name file and tensor.
   Result<std::span<const Ready>> ready(ThreadPool& pool, std::int64_t end);
 
-  // The yardstick of streaming, between steps: what the disk gives the same reads, in the same number at a time and into
-  // the same buffers, when nothing else is to be done. Reads experts drawn by `seed` for about `seconds`. Errors: kIo.
+  // The yardstick of streaming, between steps: what the disk gives the same reads, in the same number at a time and
+  // into the same buffers, when nothing else is to be done. Reads experts drawn by `seed` for about `seconds`. Errors:
+  // kIo.
   struct ReadTiming {
     std::int64_t bytes = 0;
     double seconds = 0;
