@@ -6,10 +6,12 @@
 #include <condition_variable>
 #include <deque>
 #include <map>
+#include <optional>
 #include <thread>
-#include <unordered_map>
 
 #include "base/clock.h"
+#include "cache/prefix_store.h"
+#include "machine/probe.h"
 #include "sessions/answer.h"
 #include "sessions/job_record.h"
 
@@ -19,12 +21,19 @@ namespace {
 // While others decode, a prompt is fed in pieces of this many tokens: long enough that the weights a step reads pay,
 // short enough that nobody's next token waits for more than a few dozen decode steps' time.
 constexpr std::int64_t kPieceBesideDecodes = 128;
+// In a long prompt the state is kept after so many tokens, so that a cut or a cancelled request loses no more.
+constexpr Position kKeepEvery = 8192;
+// Message borders of a prompt worth keeping: the last, where the next turn goes on, and the one before it, where it
+// goes on when the reasoning between them is dropped.
+constexpr std::size_t kBordersKept = 2;
+// The shortest prompt is read first, but every so many steps the oldest advances, so that none waits for ever.
+constexpr std::int64_t kOldestEvery = 4;
 constexpr double kLongestWait = 60, kShortestWait = 1;  // seconds that retry_after() may say
 
 // A job that has a place.
 struct Run {
   std::shared_ptr<JobRecord> job;
-  Sequence sequence;
+  std::optional<Sequence> sequence;  // from the first step on
   Answer answer;
   std::vector<float> logits;  // [vocab]
   TokenId next{};             // to be fed, once decoding
@@ -33,13 +42,30 @@ struct Run {
   Stopwatch since;  // admission, then the first token
 
   std::span<const TokenId> prompt_left() const {
-    return std::span<const TokenId>(job->request().prompt).subspan(static_cast<std::size_t>(sequence.length()));
+    return std::span<const TokenId>(job->request().prompt).subspan(static_cast<std::size_t>(fed()));
+  }
+  Position fed() const { return sequence ? sequence->length() : 0; }
+
+  // Where feeding the prompt pauses next to keep the state: `most` tokens on at the latest.
+  Position next_stop(Position most) const {
+    const JobRequest& r = job->request();
+    Position stop = std::min(fed() + most, static_cast<Position>(r.prompt.size()));
+    stop = std::min(stop, (fed() / kKeepEvery + 1) * kKeepEvery);
+    for (std::size_t i = r.borders.size() - std::min(r.borders.size(), kBordersKept); i < r.borders.size(); ++i)
+      if (r.borders[i] > fed()) stop = std::min(stop, r.borders[i]);
+    return stop;
+  }
+  bool worth_keeping() const {
+    const JobRequest& r = job->request();
+    return fed() % kKeepEvery == 0 || fed() == static_cast<Position>(r.prompt.size()) ||
+           std::find(r.borders.begin(), r.borders.end(), fed()) != r.borders.end();
   }
 };
 
 class BatchScheduler final : public Scheduler {
  public:
-  BatchScheduler(Engine engine, const SchedulerOptions& options) : engine_(std::move(engine)), options_(options) {
+  BatchScheduler(Engine engine, const SchedulerOptions& options, std::unique_ptr<PrefixStore> store)
+      : engine_(std::move(engine)), options_(options), store_(std::move(store)) {
     if (options_.prefill_piece <= 0)
       options_.prefill_piece = std::min(kPieceBesideDecodes, engine_.model->preferred_step());
     thread_ = std::thread([this] { run(); });
@@ -71,6 +97,9 @@ class BatchScheduler final : public Scheduler {
   bool collect();  // false: stop
   std::size_t best_waiting() const;
   void admit(Waiting waiting);
+  Run* choose_reader() const;
+  bool begin(Run& run);
+  void keep(const Run& run, bool border);
   void step();
   void feed_alone(std::span<const Sequence::Part> parts, std::span<Run* const> runs);
   void advance(Run& run);
@@ -93,8 +122,9 @@ class BatchScheduler final : public Scheduler {
   SchedulerStats stats_;
 
   // The engine thread's own.
-  std::vector<std::unique_ptr<Run>> runs_;
-  std::size_t turn_ = 0;  // whose prompt is fed next
+  std::vector<std::unique_ptr<Run>> runs_;  // oldest first
+  std::unique_ptr<PrefixStore> store_;
+  std::int64_t turn_ = 0;
   Sampler sampler_;
   std::thread thread_;
 };
@@ -245,23 +275,57 @@ void BatchScheduler::admit(Waiting waiting) {
   const JobRequest& r = waiting.job->request();
   const ModelConfig& c = engine_.checkpoint->config();
   auto answer = Answer::begin(*engine_.tokenizer, r, c.max_position_embeddings - std::ssize(r.prompt));
-  auto sequence = Sequence::create(engine_.model);
-  if (!answer || !sequence) {
-    finish_unstarted(waiting, JobFinish::kError, answer ? sequence.error() : answer.error());
+  if (!answer) {
+    finish_unstarted(waiting, JobFinish::kError, answer.error());
     const std::lock_guard lock(mutex_);
     --running_of_[r.client];
     return;
   }
-  auto run =
-      std::make_unique<Run>(Run{waiting.job, std::move(*sequence), std::move(*answer), {}, {}, false, {}, Stopwatch()});
-  run->logits.resize(static_cast<std::size_t>(c.vocab_size));
+  auto run = std::make_unique<Run>(Run{waiting.job, std::nullopt, std::move(*answer), {}, {}, false, {}, Stopwatch()});
   run->usage.prompt = std::ssize(r.prompt);
   run->usage.queue_seconds = waiting.since.seconds();
+  runs_.push_back(std::move(run));
+}
+
+// One prompt advances in a step: the highest priority, then the shortest, so that identical prompts wait for the first
+// of them and then find it kept.
+Run* BatchScheduler::choose_reader() const {
+  Run* best = nullptr;
+  const bool oldest = turn_ % kOldestEvery == 0;
+  for (const auto& run : runs_) {
+    if (run->decoding) continue;
+    const auto left = [](const Run& r) { return r.prompt_left().size(); };
+    const int own = run->job->request().priority, other = best ? best->job->request().priority : 0;
+    if (!best || own > other || (own == other && !oldest && left(*run) < left(*best))) best = run.get();
+  }
+  return best;
+}
+
+// Finds what is kept of the prompt. False: the job has failed.
+bool BatchScheduler::begin(Run& run) {
+  if (run.sequence) return true;
+  auto hit = store_->lookup(run.job->request().prompt);
+  if (!hit) {
+    finish(run, JobFinish::kError, -1, hit.error());
+    return false;
+  }
+  run.sequence.emplace(std::move(hit->sequence));
+  run.usage.cached = hit->reused;
+  run.logits.resize(static_cast<std::size_t>(engine_.checkpoint->config().vocab_size));
   JobEvent started;
   started.kind = JobEvent::Kind::kPrefill;
-  started.total = run->usage.prompt;
-  waiting.job->tell(started);
-  runs_.push_back(std::move(run));
+  started.done = hit->reused;
+  started.total = run.usage.prompt;
+  run.job->tell(started);
+  return true;
+}
+
+void BatchScheduler::keep(const Run& run, bool border) {
+  if (run.fed() == 0 || run.sequence->refill_left() > 0) return;
+  // A prefix that is not kept costs time later, never an answer now.
+  const Status kept = store_->keep(*run.sequence, border);
+  const std::lock_guard lock(mutex_);
+  stats_.unkept += !kept;
 }
 
 void BatchScheduler::step() {
@@ -269,31 +333,34 @@ void BatchScheduler::step() {
   std::vector<Run*> who;
   for (const auto& run : runs_) {
     if (!run->decoding) continue;
-    parts.push_back({&run->sequence, {&run->next, 1}, run->logits.data()});
+    parts.push_back({&*run->sequence, {&run->next, 1}, run->logits.data()});
     who.push_back(run.get());
   }
-  // One prompt advances, everybody's in turn; those of higher priority before others.
-  Run* reader = nullptr;
-  for (std::size_t i = 0; i < runs_.size(); ++i) {
-    Run* run = runs_[(turn_ + i) % runs_.size()].get();
-    if (!run->decoding && (!reader || run->job->request().priority > reader->job->request().priority)) reader = run;
-  }
+  Run* reader = choose_reader();
   ++turn_;
-  if (reader) {
-    const std::int64_t most = parts.empty() ? engine_.model->preferred_step() : options_.prefill_piece;
-    std::span<const TokenId> left = reader->prompt_left();
-    const std::size_t n = std::min(static_cast<std::size_t>(most), left.size());
-    parts.push_back({&reader->sequence, left.first(n), n == left.size() ? reader->logits.data() : nullptr});
-    who.push_back(reader);
+  if (reader && begin(*reader)) {
+    const Position most = parts.empty() ? engine_.model->preferred_step() : options_.prefill_piece;
+    if (reader->sequence->refill_left() > 0) {
+      if (const Status done = reader->sequence->refill_step(most); !done)
+        finish(*reader, JobFinish::kError, -1, done.error());
+    } else {
+      const std::span<const TokenId> left = reader->prompt_left();
+      const auto n = static_cast<std::size_t>(reader->next_stop(most) - reader->fed());
+      parts.push_back({&*reader->sequence, left.first(n), n == left.size() ? reader->logits.data() : nullptr});
+      who.push_back(reader);
+    }
   }
-  if (parts.empty()) return;
-  if (const Status fed = Sequence::feed_together(parts); !fed) {
-    feed_alone(parts, who);
-  } else {
-    for (Run* run : who) advance(*run);
+  if (!parts.empty()) {
+    if (const Status fed = Sequence::feed_together(parts); !fed) {
+      feed_alone(parts, who);
+    } else {
+      for (Run* run : who) advance(*run);
+    }
   }
   std::erase_if(runs_, [](const auto& run) { return run->job->finished(); });
+  const std::int64_t bytes = store_->stats().memory_bytes();
   const std::lock_guard lock(mutex_);
+  stats_.cache_bytes = bytes;
   ++stats_.steps;
 }
 
@@ -313,9 +380,10 @@ void BatchScheduler::advance(Run& run) {
   if (!run.decoding) {
     JobEvent event;
     event.kind = JobEvent::Kind::kPrefill;
-    event.done = run.sequence.length();
+    event.done = run.fed();
     event.total = run.usage.prompt;
     run.job->tell(event);
+    if (run.worth_keeping()) keep(run, run.fed() % kKeepEvery != 0);
     if (!run.prompt_left().empty()) return;
     run.usage.prefill_seconds = run.since.seconds();
     run.since.restart();
@@ -331,7 +399,7 @@ void BatchScheduler::advance(Run& run) {
     event.token.sampled = {*forced, 0, *raw, 1};
     event.token.spliced = true;
   } else {
-    const Draw draw{r.sampling.seed, static_cast<std::uint64_t>(run.sequence.length()), r.stream};
+    const Draw draw{r.sampling.seed, static_cast<std::uint64_t>(run.fed()), r.stream};
     auto sampled = sampler_.sample(run.logits, r.sampling, draw);
     if (!sampled) return finish(run, JobFinish::kError, -1, sampled.error());
     event.token.sampled = *sampled;
@@ -351,6 +419,8 @@ void BatchScheduler::advance(Run& run) {
 
 void BatchScheduler::finish(Run& run, JobFinish how, int stop_index, Error error) {
   (run.decoding ? run.usage.decode_seconds : run.usage.prefill_seconds) = run.since.seconds();
+  // The last token, a stop id mostly, is not fed: it comes back as part of the next turn's prompt.
+  if (how != JobFinish::kError) keep(run, true);
   run.usage.generated = run.answer.length();
   run.usage.thinking = run.answer.thinking();
   JobEvent done;
@@ -365,7 +435,7 @@ void BatchScheduler::finish(Run& run, JobFinish how, int stop_index, Error error
     if (--running_of_[client] == 0) running_of_.erase(client);
     // Shares are of recent use: a client's old credit or debt is worth half after every job that ends.
     for (auto& [name, tokens] : served_of_) tokens /= 2;
-    served_of_[client] += run.usage.generated + run.sequence.length() - run.usage.cached;
+    served_of_[client] += run.usage.generated + run.fed() - run.usage.cached;
     std::erase_if(served_of_, [](const auto& entry) { return entry.second == 0; });
     seconds_per_job_ = 0.8 * seconds_per_job_ + 0.2 * (run.usage.prefill_seconds + run.usage.decode_seconds);
     stats_.prompt_tokens += run.usage.prompt;
@@ -408,10 +478,14 @@ Result<std::unique_ptr<Scheduler>> Scheduler::start(Engine engine, const Schedul
     return fail(ErrorCode::kUnsupported, "reference arithmetic runs one session at a time; use trained or exact");
   if (options.running < 1 || options.waiting < 0 || options.keep_finished < 0)
     return fail(ErrorCode::kUsage, "the scheduler needs at least one place and no negative limits");
-  if (!options.data.empty())
-    return fail(ErrorCode::kUnsupported, "sessions that outlive the process are not kept yet; leave out the folder {}",
-                options.data);
-  return std::make_unique<BatchScheduler>(std::move(engine), options);
+  PrefixStoreOptions store;
+  store.memory_bytes = options.cache_memory > 0 ? options.cache_memory : machine_info().memory_available_bytes / 4;
+  if (!options.data.empty()) {
+    store.folder = options.data + "/pages";
+    store.disk_bytes = options.cache_disk;
+  }
+  auto kept = HADAL_TRY(PrefixStore::open(engine.model, store));
+  return std::make_unique<BatchScheduler>(std::move(engine), options, std::move(kept));
 }
 
 }  // namespace hadal

@@ -13,18 +13,20 @@
 namespace hadal {
 
 struct SchedulerOptions {
-  std::int64_t running = 16;         // jobs that decode together
-  std::int64_t waiting = 64;         // jobs in line; one more is refused with kBusy
-  std::int64_t prefill_piece = 0;    // tokens of prompt between two decode steps while others decode; 0: chosen
-  std::int64_t cache_memory = 0;     // bytes for kept prefixes; 0: a quarter of free memory
-  std::string data;                  // folder of sessions and pages; empty: nothing outlives the process
-  std::int64_t keep_finished = 256;  // finished jobs that can still be joined by id
+  std::int64_t running = 16;       // jobs that decode together
+  std::int64_t waiting = 64;       // jobs in line; one more is refused with kBusy
+  std::int64_t prefill_piece = 0;  // tokens of prompt between two decode steps while others decode; 0: chosen
+  std::int64_t cache_memory = 0;   // bytes for kept prefixes; 0: a quarter of free memory
+  std::int64_t cache_disk = std::int64_t{64} << 30;  // the same, of the files in data/pages
+  std::string data;                                  // folder of kept prefixes; empty: nothing outlives the process
+  std::int64_t keep_finished = 256;                  // finished jobs that can still be joined by id
 };
 
 struct SchedulerStats {
   std::int64_t running = 0, waiting = 0, finished = 0, refused = 0, cancelled = 0;
   std::int64_t prompt_tokens = 0, cached_tokens = 0, generated_tokens = 0, steps = 0;
-  std::int64_t cache_bytes = 0;
+  std::int64_t cache_bytes = 0;  // of kept prefixes, in memory
+  std::int64_t unkept = 0;       // prefixes that could not be kept
 };
 
 class Scheduler {

@@ -7,6 +7,7 @@
 #include <thread>
 
 #include "sessions/generate.h"
+#include "support/tiny_checkpoint.h"
 
 namespace hadal {
 namespace {
@@ -294,6 +295,60 @@ TEST(Scheduler, AlternativesComeMostLikelyFirst) {
     EXPECT_EQ(event.token.top[0].raw_logprob, event.token.sampled.raw_logprob);
     for (std::size_t i = 1; i < 4; ++i) EXPECT_LE(event.token.top[i].raw_logprob, event.token.top[i - 1].raw_logprob);
   }
+}
+
+TEST(Scheduler, ATurnFindsTheOneBeforeKept) {
+  auto scheduler = start();
+  JobRequest r = request(question(4));
+  r.sampling.temperature = 0;
+  auto job = *scheduler->submit(r);
+  Ear first(*job);
+  EXPECT_EQ(first.done().usage.cached, 0);
+
+  // The conversation goes on: prompt and answer again, then more.
+  JobRequest next = r;
+  const auto answer = first.ids(), more = ids_of("<｜User｜>Repeat: yak 7<｜Assistant｜></think>");
+  next.prompt.insert(next.prompt.end(), answer.begin(), answer.end());
+  next.borders = {std::ssize(r.prompt), std::ssize(next.prompt)};
+  next.prompt.insert(next.prompt.end(), more.begin(), more.end());
+  auto second = *scheduler->submit(next);
+  Ear heard(*second);
+  EXPECT_EQ(heard.done().usage.cached, std::ssize(r.prompt) + std::ssize(answer) - 1);
+
+  // Another answer to the same question: all but the last token at most is there.
+  JobRequest again = r;
+  again.stream = 1;
+  again.sampling.temperature = 1;
+  auto third = *scheduler->submit(again);
+  EXPECT_GE(Ear(*third).done().usage.cached, std::ssize(r.prompt) - 256);
+
+  // What was found kept changes no token.
+  auto fresh = start();
+  auto alone = *fresh->submit(next);
+  Ear expected(*alone);
+  EXPECT_EQ(expected.done().usage.cached, 0);
+  EXPECT_EQ(heard.ids(), expected.ids());
+}
+
+TEST(Scheduler, ADataFolderKeepsPrefixesAcrossRestarts) {
+  test::TemporaryFolder folder;
+  SchedulerOptions options;
+  options.data = folder.path();
+  JobRequest r = request(question(4));
+  r.sampling.temperature = 0;
+  std::vector<TokenId> answer;
+  {
+    auto scheduler = start(options);
+    auto job = *scheduler->submit(r);
+    Ear ear(*job);
+    ear.done();
+    answer = ear.ids();
+  }
+  auto scheduler = start(options);
+  JobRequest next = r;
+  next.prompt.insert(next.prompt.end(), answer.begin(), answer.end());
+  auto job = *scheduler->submit(next);
+  EXPECT_GT(Ear(*job).done().usage.cached, std::ssize(r.prompt) / 2);
 }
 
 }  // namespace
