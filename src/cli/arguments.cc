@@ -74,6 +74,7 @@ class CommandLine {
     define_chat();
     define_bench();
     define_eval();
+    define_session();
     define_completion();
   }
 
@@ -348,6 +349,57 @@ class CommandLine {
     json(d, o.json);
   }
 
+  void define_session() {
+    SessionOptions& o = session_;
+    CLI::App* c = command(app_, "session", "durable sessions: look at them, fork, rewind, move and verify them");
+    const auto make = [&](const std::string& name, const std::string& summary) {
+      CLI::App* s = command(*c, name, summary, [&o, name] { return run_session(o, name); });
+      if (name != "list" && name != "import")
+        s->add_option("session", o.session, "its id, or the beginning of it")->required()->type_name("ID");
+      return s;
+    };
+    const auto finish = [&](CLI::App* s, bool with_model) {
+      if (with_model) model(s, o.model);
+      path(s, "--data", o.data, "folder of durable data (default: $XDG_DATA_HOME/hadal or ~/.local/share/hadal)")
+          ->type_name("DIR");
+      json(s, o.json);
+    };
+    const auto branch = [&](CLI::App* s) { number(s, "--branch", o.branch, "a branch (default: the live one)"); };
+    finish(make("list", "every session, the one changed last first"), true);
+    CLI::App* s = make("show", "the text of a session and where it came from");
+    branch(s);
+    s->add_flag("--full", o.full, "do not fold long stretches");
+    s->add_flag("--ids", o.ids, "token ids instead of text; works without the session's model");
+    finish(s, true);
+    finish(make("branches", "what rewinding left: every branch and where it began"), false);
+    s = make("diff", "where two branches part");
+    number(s, "a", o.a, "a branch")->required();
+    number(s, "b", o.b, "another")->required();
+    finish(s, true);
+    s = make("fork", "a new session with the first tokens of another");
+    number(s, "--at", o.at, "how many tokens (default: all)");
+    branch(s);
+    s->add_option("--as", o.as, "id of the new session (default: made up)")->type_name("ID");
+    finish(s, false);
+    s = make("rewind", "go back to the first tokens, in a new branch");
+    number(s, "length", o.at, "how many tokens stay")->required();
+    branch(s);
+    finish(s, false);
+    s = make("export", "one file that holds the whole session");
+    path(s, "file", o.file, "the file to make")->required();
+    finish(s, false);
+    s = make("import", "take over a file that export made");
+    path(s, "file", o.file, "the file")->required();
+    s->add_option("--as", o.as, "id to keep it under (default: its own)")->type_name("ID");
+    s->add_flag("--any-model", o.any_model, "also one of other weights: its tokens stay, its cache is made again");
+    finish(s, true);
+    s = make("verify", "feed a session again and compare what the model says with what the log says");
+    branch(s);
+    threads(s, o.threads);
+    finish(s, true);
+    finish(make("remove", "delete a session"), false);
+  }
+
   void define_completion() {
     CLI::App* c =
         command(app_, "completion", "print a shell completion script", [this] { return run_completion(shell_); });
@@ -393,6 +445,7 @@ class CommandLine {
   BenchOptions bench_;
   SliceOptions slice_;
   EvalOptions eval_;
+  SessionOptions session_;
   std::string shell_;
 };
 

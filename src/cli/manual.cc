@@ -149,6 +149,59 @@ const std::vector<Prose>& prose() {
        "id, kind, prompt and expected.",
        {{"hadal eval cases cases.jsonl", "scores by kind"},
         {"hadal eval cases cases.jsonl --kind call --failures", "one kind, with what went wrong"}}},
+      {"hadal session",
+       "A session is a log of tokens: what was asked, what was sampled and how, where it was rewound and which jobs "
+       "ran. "
+       "Everything else is made from it, so these commands need no server; one that runs keeps the sessions it is "
+       "working on to itself, and they can be looked at but not changed.",
+       {}},
+      {"hadal session list",
+       "Lists the sessions of the data folder: id, tokens, branches, when it was changed, and whether it belongs to "
+       "the "
+       "model. A log that cannot be read is listed with the reason.",
+       {{"hadal session list", "what there is"}, {"hadal session list --json", "for scripts"}}},
+      {"hadal session show",
+       "Prints a session's tokens as text, stretch by stretch: prompt, sampled by the model, or spliced in (the end of "
+       "a "
+       "thinking budget, say). Long stretches are folded. The text needs the tokenizer of the session's model; --ids "
+       "does without.",
+       {{"hadal session show 3f2a", "by the beginning of its id"},
+        {"hadal session show 3f2a --full --json", "every token with its probability"}}},
+      {"hadal session branches",
+       "A rewind starts a branch and leaves the old one readable. Lists every branch with its parent, the tokens it "
+       "shares with it, and its length.",
+       {{"hadal session branches 3f2a", "all of them; the live one is marked"}}},
+      {"hadal session diff",
+       "Says how many tokens two branches of a session share and prints what follows in each.",
+       {{"hadal session diff 3f2a 0 1", "the first branch and the one after a rewind"}}},
+      {"hadal session fork",
+       "Makes a session of its own from the first tokens of a branch, with their origins, probabilities and marks. "
+       "The new log does not depend on the old one. Prints its id.",
+       {{"hadal session fork 3f2a --at 1200", "from a token on, another way"}}},
+      {"hadal session rewind",
+       "Goes back to the first tokens of the live branch, or of another one, as a new branch. Nothing is lost: the old "
+       "branch stays and can be returned to.",
+       {{"hadal session rewind 3f2a 1200", "forget what came after"},
+        {"hadal session rewind 3f2a 1500 --branch 0", "return to the first branch"}}},
+      {"hadal session export",
+       "Writes a session into one file, every byte checked, and reads it back. The file can be imported on another "
+       "machine that has the same model.",
+       {{"hadal session export 3f2a talk.hadal", "to keep or to move"}}},
+      {"hadal session import",
+       "Checks a file and keeps it as a session. One that was made with other weights or numerics is refused unless "
+       "--any-model is given; its cache is then made again from the tokens. One of another tokenizer is always "
+       "refused.",
+       {{"hadal session import talk.hadal", "under its own id"},
+        {"hadal session import talk.hadal --as copy", "under another"}}},
+      {"hadal session verify",
+       "Feeds a branch to the model in the session's arithmetic and draws every sampled token again, with the recorded "
+       "seed and parameters. Tokens and probabilities must come out exactly; otherwise the first difference is named "
+       "and the exit status is 1.",
+       {{"hadal session verify 3f2a", "with the embedded model"},
+        {"hadal session verify 3f2a --model ~/DeepSeek-V4-Flash", "with a release"}}},
+      {"hadal session remove",
+       "Deletes a session's log. There is no way back but an export.",
+       {{"hadal session remove 3f2a", "its whole past"}}},
       {"hadal completion",
        "Prints a script that completes hadal's commands, options and values in a shell.",
        {{"source <(hadal completion bash)", "in this shell"},

@@ -122,6 +122,19 @@ struct EvalOptions {
   bool json = false;
 };
 
+struct SessionOptions {
+  std::string data;           // --data; empty: the user's data folder
+  std::string model;          // whose sessions; empty: the embedded nano model
+  std::string session;        // an id, or the beginning of one
+  std::string file;           // export, import
+  std::string as;             // id of the new session
+  std::int64_t branch = -1;   // -1: the live one
+  std::int64_t at = -1;       // tokens; -1: all
+  std::int64_t a = 0, b = 0;  // diff: two branches
+  int threads = 0;
+  bool ids = false, full = false, any_model = false, json = false;
+};
+
 // Each returns the exit status and prints its own errors (cli/report.h).
 int run_run(const RunOptions&);
 int run_serve(const ServeOptions&);
@@ -135,6 +148,7 @@ int run_bench_kernels(const BenchOptions&);
 int run_bench_model(const BenchOptions&, const std::string& what);  // decode, prefill, depth, load or restore
 int run_bench_slice(const SliceOptions&);
 int run_eval_cases(const EvalOptions&);
+int run_session(const SessionOptions&, const std::string& what);  // list, show, fork and so on
 int run_completion(const std::string& shell);
 
 }  // namespace hadal::cli

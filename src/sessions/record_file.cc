@@ -87,26 +87,14 @@ Result<RecordFile> RecordFile::create(const std::string& path, const RecordFileK
   const std::vector<std::byte> head = encode_header(kind, content, file.chain_);
   if (Status s = write_at(fd, head.data(), head.size(), 0); !s)
     return fail(ErrorCode::kIo, "{}: cannot write: {}", path, s.error().what);
-  file.size_ = static_cast<std::int64_t>(head.size());
+  file.begin_ = file.size_ = static_cast<std::int64_t>(head.size());
   if (sync.mode != SyncPolicy::Mode::kNever && ::fsync(fd) != 0)
     return fail(ErrorCode::kIo, "{}: cannot write: {}", path, std::strerror(errno));
-  // The name appears with the complete header, and never takes the place of another file. Where the file system cannot
-  // do both at once, the lock on NAME.partial keeps other creators away in between.
-  if (::renameat2(AT_FDCWD, file.path_.c_str(), AT_FDCWD, path.c_str(), RENAME_NOREPLACE) != 0) {
-    int error = errno;
-    struct stat info = {};
-    if ((error == EINVAL || error == ENOSYS) && ::stat(path.c_str(), &info) != 0)
-      error = ::rename(file.path_.c_str(), path.c_str()) == 0 ? 0 : errno;
-    else if (error == EINVAL || error == ENOSYS)
-      error = EEXIST;
-    if (error != 0) {
-      ::unlink(file.path_.c_str());
-      return fail(error == EEXIST ? ErrorCode::kUsage : ErrorCode::kIo, "{}: cannot create: {}", path,
-                  std::strerror(error));
-    }
+  // The name appears with the complete header, and never takes the place of another file.
+  if (Status s = file.rename(path, false); !s) {
+    ::unlink(file.path_.c_str());
+    return std::unexpected(s.error());
   }
-  if (sync.mode != SyncPolicy::Mode::kNever) sync_folder_of(path);
-  file.path_ = path;
   if (sync.thread && sync.mode == SyncPolicy::Mode::kInterval) sync.thread->add(file.target_);
   return file;
 }
@@ -121,6 +109,7 @@ Result<RecordFile> RecordFile::open(const std::string& path, const RecordFileKin
   file.target_ = HADAL_TRY(open_locked(path, kind.name, file.writable_));
   RecordReader reader(file.target_->fd, path, kind.name);
   HADAL_CHECK_OK(reader.start(kind, on_header));
+  file.begin_ = reader.offset();
   while (!reader.at_end()) {
     const Record* record = HADAL_TRY(reader.next());
     if (!record) break;
@@ -227,9 +216,18 @@ Status RecordFile::read(std::int64_t offset, const std::function<Result<bool>(co
   return {};
 }
 
-Status RecordFile::rename(const std::string& to) {
-  if (std::rename(path_.c_str(), to.c_str()) != 0)
-    return fail(ErrorCode::kIo, "{}: cannot take the name {}: {}", path_, to, std::strerror(errno));
+Status RecordFile::rename(const std::string& to, bool replace) {
+  const unsigned flags = replace ? 0 : RENAME_NOREPLACE;
+  int error = ::renameat2(AT_FDCWD, path_.c_str(), AT_FDCWD, to.c_str(), flags) == 0 ? 0 : errno;
+  if (error == EINVAL || error == ENOSYS) {
+    // A file system that cannot do both at once; whoever makes `to` has locked the name it is made under.
+    struct stat info = {};
+    error = !replace && ::stat(to.c_str(), &info) == 0    ? EEXIST
+            : std::rename(path_.c_str(), to.c_str()) == 0 ? 0
+                                                          : errno;
+  }
+  if (error == EEXIST) return fail(ErrorCode::kUsage, "{}: is there already", to);
+  if (error != 0) return fail(ErrorCode::kIo, "{}: cannot be made: {}", to, std::strerror(error));
   if (sync_.mode != SyncPolicy::Mode::kNever) sync_folder_of(to);
   path_ = to;
   return {};

@@ -62,9 +62,11 @@ class RecordFile {
   // Reads the records from `offset`, where one must begin, until the callback says false or the file ends.
   Status read(std::int64_t offset, const std::function<Result<bool>(const Record&)>& on_record) const;
 
-  Status rename(const std::string& to);  // on the same file system; replaces `to`
+  // On the same file system. A file `to` is replaced, or refused with kUsage.
+  Status rename(const std::string& to, bool replace);
 
   const std::string& path() const { return path_; }
+  std::int64_t begin() const { return begin_; }  // of the first record
   std::int64_t size() const { return size_; }
   std::int64_t cut_bytes() const { return cut_bytes_; }
   std::uint64_t chain() const { return chain_; }  // checksum of the last record
@@ -79,7 +81,7 @@ class RecordFile {
   std::shared_ptr<SyncTarget> target_;  // the descriptor
   SyncPolicy sync_;
   std::chrono::steady_clock::time_point last_sync_{};
-  std::int64_t size_ = 0, cut_bytes_ = 0;
+  std::int64_t begin_ = 0, size_ = 0, cut_bytes_ = 0;
   std::uint64_t chain_ = 0;
   std::vector<std::byte> staged_;
   std::size_t unsealed_ = kNone;  // where the record staged last begins in staged_

@@ -116,7 +116,12 @@ std::vector<LoggedJob> SessionHistory::unfinished() const {
 void SessionHistory::start_run(TokenOrigin origin, std::int64_t offset) {
   Branch& b = branches_[live_branch_];
   const std::int32_t in_force = origin == TokenOrigin::kSampled ? sampling() : -1;
-  if (run_open_ && !b.runs.empty() && b.runs.back().origin == origin && b.runs.back().sampling == in_force) return;
+  // Reading back starts at the beginning of a run, so runs are kept short.
+  constexpr std::int64_t kMost = 8192;
+  const auto continues = [&](const TokenRun& r) {
+    return r.origin == origin && r.sampling == in_force && length() - r.from < kMost;
+  };
+  if (run_open_ && !b.runs.empty() && continues(b.runs.back())) return;
   b.runs.push_back({length(), offset, in_force, origin});
   run_open_ = true;
 }

@@ -187,7 +187,7 @@ Result<SessionLog> SessionLog::fork(const std::string& path, Position length, Br
     return fail(ErrorCode::kUsage, "{}: there is no branch {}; the session has {}", this->path(), branch,
                 history_.branch_count());
   if (length < 0 || length > history_.length(branch))
-    return fail(ErrorCode::kUsage, "{}: cannot fork at {} tokens: branch {} has {}", this->path(), length, branch,
+    return fail(ErrorCode::kUsage, "cannot fork at {} tokens: branch {} has {}", length, branch,
                 history_.length(branch));
   header.identity = header_.identity;
   header.model = header_.model;
@@ -200,6 +200,32 @@ Result<SessionLog> SessionLog::fork(const std::string& path, Position length, Br
     return std::unexpected(s.error());
   }
   return out;
+}
+
+Result<SessionLog> SessionLog::copy(const std::string& path, const SessionHeader& header,
+                                    const SyncPolicy& sync) const {
+  // Under another name until it is whole, so that a copy that ends early is never taken for a short session.
+  const std::string beside = path + ".copy";
+  std::remove(beside.c_str());
+  SyncPolicy rare = sync;
+  if (rare.mode == SyncPolicy::Mode::kEveryWrite) rare.mode = SyncPolicy::Mode::kInterval;
+  SessionLog out = HADAL_TRY(create(beside, header, rare));
+  const auto copied = [&]() -> Status {
+    if (file_.size() == file_.begin()) return {};
+    return file_.read(file_.begin(), [&](const Record& r) -> Result<bool> {
+      HADAL_CHECK_OK(out.history_.apply(static_cast<LogRecord>(r.type), r.payload, out.file_.staged_offset()));
+      out.file_.stage(r.type, r.payload);
+      if (out.file_.staged_offset() - out.file_.size() > (1 << 20)) HADAL_CHECK_OK(out.file_.write());
+      return true;
+    });
+  };
+  Status done = copied();
+  if (done) done = out.release();
+  if (done && sync.mode != SyncPolicy::Mode::kNever) done = out.file_.sync();
+  if (done) done = out.file_.rename(path, false);
+  if (done) return out;
+  std::remove(beside.c_str());
+  return std::unexpected(done.error());
 }
 
 Status SessionLog::copy_into(SessionLog& to, Position length, BranchId branch) const {

@@ -34,6 +34,9 @@ class SessionLog {
   // The header alone. Nothing behind it is looked at.
   static Result<SessionHeader> read_header(const std::string& path);
 
+  // Another file with every record of this one behind another header. For exports and imports.
+  Result<SessionLog> copy(const std::string& path, const SessionHeader& header, const SyncPolicy& sync) const;
+
   const SessionHeader& header() const { return header_; }
   const std::string& id() const { return header_.id; }
   const std::string& path() const { return file_.path(); }

@@ -175,7 +175,7 @@ struct TurnMemory::State {
       HADAL_CHECK_OK(fresh.write());
     }
     if (options.sync.mode != SyncPolicy::Mode::kNever) HADAL_CHECK_OK(fresh.sync());
-    HADAL_CHECK_OK(fresh.rename(path));
+    HADAL_CHECK_OK(fresh.rename(path, true));
     file.emplace(std::move(fresh));
     for (; keep > 0; --keep) forget_oldest();
     return {};

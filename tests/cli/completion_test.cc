@@ -33,6 +33,7 @@ TEST(Completion, Commands) {
   EXPECT_EQ(complete({"hadal", "pl"}), Words{"plan"});
   EXPECT_EQ(complete({"hadal", "c"}), (Words{"chat", "completion"}));
   EXPECT_EQ(complete({"hadal", "chat", ""}), (Words{"decode", "encode"}));
+  EXPECT_EQ(complete({"hadal", "session", "r"}), (Words{"remove", "rewind"}));
   EXPECT_EQ(complete({"hadal", "help", "chat", "d"}), Words{"decode"});
 }
 
@@ -40,6 +41,8 @@ TEST(Completion, Options) {
   EXPECT_EQ(complete({"hadal", "plan", "--"}),
             (Words{"--context", "--help", "--json", "--model", "--plot", "--quick", "--threads"}));
   EXPECT_EQ(complete({"hadal", "chat", "decode", "--l"}), Words{"--lenient"});
+  EXPECT_EQ(complete({"hadal", "session", "fork", "--"}),
+            (Words{"--as", "--at", "--branch", "--data", "--help", "--json"}));
   EXPECT_EQ(complete({"hadal", "run", "--to"}), (Words{"--tools", "--top-k", "--top-p"}));
 }
 

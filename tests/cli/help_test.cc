@@ -7,10 +7,13 @@
 namespace hadal {
 namespace {
 
-const char* const kCommands[] = {"run",           "plan",          "inspect",     "logits",
-                                 "tokenize",      "chat encode",   "chat decode", "bench kernels",
-                                 "bench decode",  "bench prefill", "bench depth", "bench load",
-                                 "bench restore", "bench slice",   "eval cases",  "completion"};
+const char* const kCommands[] = {
+    "run",           "plan",           "inspect",        "logits",           "tokenize",
+    "chat encode",   "chat decode",    "bench kernels",  "bench decode",     "bench prefill",
+    "bench depth",   "bench load",     "bench restore",  "bench slice",      "eval cases",
+    "completion",    "session list",   "session show",   "session branches", "session diff",
+    "session fork",  "session rewind", "session export", "session import",   "session verify",
+    "session remove"};
 
 TEST(Help, EveryCommandHasAPage) {
   for (const std::string command : kCommands) {
@@ -26,7 +29,8 @@ TEST(Help, EveryCommandHasAPage) {
 }
 
 TEST(Help, LinesFitATerminal) {
-  for (const std::string command : {"", "run", "plan", "logits", "eval cases", "bench slice"}) {
+  for (const std::string command :
+       {"", "run", "plan", "logits", "eval cases", "bench slice", "session show", "session verify"}) {
     std::istringstream lines(run_program("$H help " + command).out);
     for (std::string line; std::getline(lines, line);) EXPECT_LE(line.size(), 100u) << line;
   }
@@ -35,7 +39,8 @@ TEST(Help, LinesFitATerminal) {
 TEST(Help, TheTopListsEveryCommand) {
   const Ran top = run_program("$H help");
   EXPECT_EQ(top.status, 0);
-  for (const char* name : {"run", "plan", "inspect", "logits", "tokenize", "chat", "bench", "eval", "completion"}) {
+  for (const char* name :
+       {"run", "plan", "inspect", "logits", "tokenize", "chat", "bench", "eval", "session", "completion"}) {
     EXPECT_NE(top.out.find("\n  " + std::string(name) + " "), std::string::npos) << name;
   }
   EXPECT_EQ(run_program("$H --help").out, top.out);
