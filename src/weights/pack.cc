@@ -1,11 +1,9 @@
 #include "weights/pack.h"
 
 #define XXH_INLINE_ALL
-#include <immintrin.h>
 #include <xxhash.h>
 
 #include <algorithm>
-#include <bit>
 #include <cmath>
 #include <cstring>
 
@@ -13,6 +11,7 @@
 #include "numbers/e2m1.h"
 #include "numbers/e4m3.h"
 #include "numbers/e8m0.h"
+#include "weights/pack_fp4.h"
 
 namespace hadal {
 namespace {
@@ -54,64 +53,18 @@ void regroup_fp4(const std::byte* in, std::byte* out) {
   std::memcpy(out, o, 4);
 }
 
-// regroup_fp4 for the 32 columns of a row at once: dword g of the result is group g. x86-64-v2, the baseline, has
-// SSSE3.
-__m128i regroup_fp4_row(const std::byte* in) {
-  const __m128i v = _mm_loadu_si128(reinterpret_cast<const __m128i*>(in));
-  // Words of bytes i0 i0 | i1 i1 and i2 i2 | i3 i3 of every dword.
-  const __m128i a = _mm_shuffle_epi8(v, _mm_setr_epi8(0, 0, 1, 1, 4, 4, 5, 5, 8, 8, 9, 9, 12, 12, 13, 13));
-  const __m128i b = _mm_shuffle_epi8(v, _mm_setr_epi8(2, 2, 3, 3, 6, 6, 7, 7, 10, 10, 11, 11, 14, 14, 15, 15));
-  const __m128i low = _mm_or_si128(_mm_and_si128(a, _mm_set1_epi16(0x000F)),
-                                   _mm_and_si128(_mm_slli_epi16(b, 4), _mm_set1_epi16(0x00F0)));
-  const __m128i high = _mm_or_si128(_mm_and_si128(_mm_srli_epi16(a, 4), _mm_set1_epi16(0x0F00)),
-                                    _mm_and_si128(b, _mm_set1_epi16(static_cast<short>(0xF000))));
-  return _mm_or_si128(low, high);
-}
-
-// Four rows of a block: a 4 x 4 transposition of dwords.
-void regroup_fp4_rows(const std::byte* in, std::int64_t row_bytes, std::byte* out) {
-  const __m128i r0 = regroup_fp4_row(in), r1 = regroup_fp4_row(in + row_bytes);
-  const __m128i r2 = regroup_fp4_row(in + 2 * row_bytes), r3 = regroup_fp4_row(in + 3 * row_bytes);
-  const __m128i t0 = _mm_unpacklo_epi32(r0, r1), t1 = _mm_unpacklo_epi32(r2, r3);
-  const __m128i t2 = _mm_unpackhi_epi32(r0, r1), t3 = _mm_unpackhi_epi32(r2, r3);
-  auto* line = reinterpret_cast<__m128i*>(out);
-  _mm_storeu_si128(line, _mm_unpacklo_epi64(t0, t1));
-  _mm_storeu_si128(line + 4, _mm_unpackhi_epi64(t0, t1));
-  _mm_storeu_si128(line + 8, _mm_unpacklo_epi64(t2, t3));
-  _mm_storeu_si128(line + 12, _mm_unpackhi_epi64(t2, t3));
-}
-
-// Whole tiles: 16 rows, columns a multiple of 32. Experts that come from disk in the middle of a step are packed here,
-// so it counts.
-std::optional<PackFault> pack_fp4_whole(const StoredMatrix& m, std::int64_t first_row, std::byte* out) {
-  constexpr std::int64_t kBlockBytes = kFp4Block / 2;
-  constexpr std::int64_t kLine = 4;  // blocks of one cache line, which is used up before the next one is fetched
-  const std::int64_t blocks = m.cols / kFp4Block, row_bytes = m.cols / 2;
-  const std::byte* data = m.data.data() + first_row * row_bytes;
-  const std::byte* scales = m.scales.data() + first_row * blocks;
-  for (std::int64_t first = 0; first < blocks; first += kLine) {
-    const std::int64_t last = std::min(first + kLine, blocks);
-    for (std::int64_t r = 0; r < kTileRows; r += 4) {
-      const std::byte* rows = data + r * row_bytes;
-      for (std::int64_t i = 0; i < 4; ++i)  // the next tile: rows are too short for the processor to see streams
-        _mm_prefetch(reinterpret_cast<const char*>(rows + (kTileRows + i) * row_bytes + first * kBlockBytes),
-                     _MM_HINT_T1);
-      for (std::int64_t b = first; b < last; ++b)
-        regroup_fp4_rows(rows + b * kBlockBytes, row_bytes, out + b * kFp4TileBytes + 4 * r);
-    }
-    for (std::int64_t b = first; b < last; ++b) {
-      std::byte* to = out + b * kFp4TileBytes + 256;
-      for (std::int64_t r = 0; r < kTileRows; ++r) to[r] = scales[r * blocks + b];
-      const __m128i nan = _mm_cmpeq_epi8(_mm_loadu_si128(reinterpret_cast<const __m128i*>(to)), _mm_set1_epi8(-1));
-      if (const int mask = _mm_movemask_epi8(nan); mask != 0)
-        return PackFault{true, first_row + std::countr_zero(static_cast<unsigned>(mask)), b * kFp4Block};
-    }
-  }
-  return std::nullopt;
+std::optional<PackFault> pack_fp4_whole(const StoredMatrix& m, TileRows rows, std::byte* out) {
+  static const PackFp4 pack = fp4_packers().back().pack;
+  const std::int64_t blocks = m.cols / kFp4Block;
+  const std::int64_t after = m.first_row + m.rows - rows.first - kTileRows;
+  const std::int64_t bad =
+      pack({m.data.data() + rows.first * (m.cols / 2), m.scales.data() + rows.first * blocks, m.cols, after}, out);
+  if (bad < 0) return std::nullopt;
+  return PackFault{true, rows.first + bad % kTileRows, bad / kTileRows * kFp4Block};
 }
 
 std::optional<PackFault> pack_fp4(const StoredMatrix& m, TileRows rows, std::byte* out) {
-  if (rows.count == kTileRows && m.cols % kFp4Block == 0) return pack_fp4_whole(m, rows.first, out);
+  if (rows.count == kTileRows && m.cols % kFp4Block == 0) return pack_fp4_whole(m, rows, out);
   constexpr std::int64_t kBlockBytes = kFp4Block / 2;
   const std::int64_t blocks = ceil_div(m.cols, kFp4Block), row_bytes = m.cols / 2;
   for (std::int64_t block = 0; block < blocks; ++block, out += kFp4TileBytes) {

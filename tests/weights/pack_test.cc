@@ -8,6 +8,7 @@
 #include "numbers/e2m1.h"
 #include "numbers/e4m3.h"
 #include "numbers/e8m0.h"
+#include "weights/pack_fp4.h"
 
 namespace hadal {
 namespace {
@@ -150,6 +151,38 @@ TEST(Pack, GroupAcrossScaleBlocks) {
   for (std::int64_t r = 0; r < 24; ++r)
     for (std::int64_t c = 0; c < 96; ++c)
       ASSERT_EQ(values[static_cast<std::size_t>(r * 96 + c)], stored_value(b, 120 + r, c));
+}
+
+TEST(Pack, Fp4PackersAgree) {
+  std::mt19937 random(3);
+  for (const std::int64_t cols : {32, 96, 128, 160, 256, 416, 2048})
+    for (const std::int64_t shift : {0, 1, 16}) {  // tensors and tiles need not be aligned
+      const std::int64_t blocks = cols / 32;
+      std::vector<std::byte> data(static_cast<std::size_t>(32 * cols / 2 + shift));
+      std::vector<std::byte> scales(static_cast<std::size_t>(32 * blocks + shift));
+      for (auto& b : data) b = static_cast<std::byte>(random());
+      for (auto& b : scales) b = static_cast<std::byte>(random() % 255);
+      const auto pack = [&](PackFp4 with, std::int64_t& bad) {
+        std::vector<std::byte> room(static_cast<std::size_t>(blocks * kFp4TileBytes + 128), std::byte{0xA5});
+        const auto base = reinterpret_cast<std::uintptr_t>(room.data()) % 64;
+        std::byte* out = room.data() + (64 - base) + shift;
+        bad = with({data.data() + shift, scales.data() + shift, cols, 16}, out);
+        EXPECT_EQ(out[blocks * kFp4TileBytes], std::byte{0xA5});
+        return std::vector<std::byte>(out, out + blocks * kFp4TileBytes);
+      };
+      std::int64_t bad = 0;
+      const std::vector<std::byte> expected = pack(fp4_packers().front().pack, bad);
+      EXPECT_EQ(bad, -1);
+      for (const Fp4Packer& p : fp4_packers()) EXPECT_EQ(pack(p.pack, bad), expected) << p.name << ' ' << cols;
+      // Two NaN scales: the one in the earlier block is named, though its row is later.
+      const std::int64_t early = static_cast<std::int64_t>(random() % static_cast<unsigned>(blocks));
+      scales[static_cast<std::size_t>(shift + 3 * blocks + blocks - 1)] = std::byte{0xFF};
+      scales[static_cast<std::size_t>(shift + 9 * blocks + early)] = std::byte{0xFF};
+      for (const Fp4Packer& p : fp4_packers()) {
+        pack(p.pack, bad);
+        EXPECT_EQ(bad, early < blocks - 1 ? early * 16 + 9 : early * 16 + 3) << p.name << ' ' << cols;
+      }
+    }
 }
 
 TEST(Pack, FaultsNameTheirPlace) {
