@@ -1,5 +1,7 @@
 #include "cache/page.h"
 
+#include <sys/mman.h>
+
 #include <algorithm>
 #include <cstring>
 #include <new>
@@ -12,6 +14,7 @@
 namespace hadal {
 namespace {
 constexpr std::int64_t kAlign = 64;
+constexpr std::size_t kHugePage = std::size_t{2} << 20;
 // 1,024 tokens: 3.4 MiB for Flash. Small enough that a short chat wastes little and a fork of a half-full page copies
 // in about a millisecond, large enough that a million tokens need only a thousand pages.
 constexpr std::int64_t kPageTokens = 1024;
@@ -60,10 +63,17 @@ CacheLayout CacheLayout::make(const ModelConfig& config, const RowFormat& format
 
 Result<PageRef> PageRef::allocate(std::int64_t bytes, bool zero) {
   auto size = static_cast<std::size_t>(round_up(std::max<std::int64_t>(bytes, kAlign), kAlign));
-  auto* memory = static_cast<std::byte*>(std::aligned_alloc(kAlign, size));
+  // The kernel gives memory out 4 KiB at a time unless asked; half of a fork's or restore's time went there.
+  const bool huge = size >= kHugePage;
+  auto* memory = static_cast<std::byte*>(
+      huge ? std::aligned_alloc(kHugePage, static_cast<std::size_t>(
+                                               round_up(static_cast<std::int64_t>(size), std::int64_t{kHugePage})))
+           : std::aligned_alloc(kAlign, size));
   if (!memory)
     return fail(ErrorCode::kNoMemory, "no memory for a cache page of {} bytes; shorten the context or close sessions",
                 size);
+  // Whole huge pages only: the rest of the last one would be memory nobody counts.
+  if (huge) ::madvise(memory, size / kHugePage * kHugePage, MADV_HUGEPAGE);
   if (zero) std::memset(memory, 0, size);
   PageRef ref;
   ref.page_ = new (std::nothrow) Page{{1}, memory};

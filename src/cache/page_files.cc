@@ -23,6 +23,7 @@ namespace {
 constexpr char kMagic[8] = {'H', 'A', 'D', 'A', 'L', 'K', 'V', 'P'};
 constexpr std::uint32_t kVersion = 1;
 constexpr std::uint32_t kBoundary = 1, kHasState = 2, kBorder = 4;
+constexpr std::int64_t kReadPiece = std::int64_t{256} << 10;  // a part of any second-level cache
 constexpr std::int64_t kAlign = 4096;  // of the payload, so that it can be read past the page cache
 
 // Little-endian, no padding between fields. The ids follow, then the XXH3-128 of header and ids.
@@ -256,11 +257,24 @@ Status PageFolder::read(const CacheFileHead& head, std::byte* to) const {
   if (stored.key != head.key || stored.ids != head.ids || stored.start != head.start ||
       stored.has_state != head.has_state || stored.payload_bytes != head.payload_bytes)
     return fail(ErrorCode::kBadInput, "{} is not the file it was", path);
-  if (file.read_at(to, stored.payload_bytes, stored.payload_offset) != stored.payload_bytes)
-    return fail(ErrorCode::kBadInput, "{} cannot be read to its end", path);
-  if (!payload_holds(stored, {to, static_cast<std::size_t>(stored.payload_bytes)}))
+  // Piece by piece, so that the checksum finds the bytes still in the cache.
+  XXH3_state_t sum;
+  XXH3_128bits_reset(&sum);
+  for (std::int64_t done = 0; done < stored.payload_bytes;) {
+    const std::int64_t piece = std::min(kReadPiece, stored.payload_bytes - done);
+    if (file.read_at(to + done, piece, stored.payload_offset + done) != piece)
+      return fail(ErrorCode::kBadInput, "{} cannot be read to its end", path);
+    XXH3_128bits_update(&sum, to + done, static_cast<std::size_t>(piece));
+    done += piece;
+  }
+  if (canonical(XXH3_128bits_digest(&sum)) != stored.payload_sum)
     return fail(ErrorCode::kBadInput, "{}: the checksum of its rows does not match; it is damaged", path);
   return {};
+}
+
+void PageFolder::expect(const CacheFileHead& head) const {
+  const Descriptor file(path_of(head));
+  if (file.ok()) ::posix_fadvise(file.fd(), 0, 0, POSIX_FADV_WILLNEED);
 }
 
 void PageFolder::remove(const CacheFileHead& head) const { ::unlink(path_of(head).c_str()); }

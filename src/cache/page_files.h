@@ -68,6 +68,7 @@ class PageFolder {
   // The payload of the file that `head` describes, checked against it, into `to` [head.payload_bytes]. kBadInput when
   // the file is not the one described any more.
   Status read(const CacheFileHead& head, std::byte* to) const;
+  void expect(const CacheFileHead& head) const;  // starts reading the file into the page cache
   void remove(const CacheFileHead& head) const;
   void touch(const CacheFileHead& head) const;  // most recently used from now on
 

@@ -81,7 +81,9 @@ void write_section(AtomicFile& file, const void* data, std::size_t bytes) {
 }  // namespace
 
 Status Sequence::save(const std::string& path) const {
-  if (damaged_) return fail(ErrorCode::kNoMemory, "cannot save: the last step failed or windows are missing; feed or rewind the session first");
+  if (damaged_)
+    return fail(ErrorCode::kNoMemory,
+                "cannot save: the last step failed or windows are missing; feed or rewind the session first");
   Header h{};
   std::memcpy(h.magic, kMagic, sizeof kMagic);
   h.version = kVersion;

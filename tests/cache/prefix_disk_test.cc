@@ -142,9 +142,8 @@ TEST_F(PrefixDiskTest, EditedPastsAreRefilledFromDisk) {
 }
 
 TEST_F(PrefixDiskTest, EveryPolicyGivesTheSameBits) {
-  const WindowPolicy policies[] = {{WindowPolicy::Kind::kFull, 0},
-                                   {WindowPolicy::Kind::kPeriodic, 500},
-                                   {WindowPolicy::Kind::kNone, 0}};
+  const WindowPolicy policies[] = {
+      {WindowPolicy::Kind::kFull, 0}, {WindowPolicy::Kind::kPeriodic, 500}, {WindowPolicy::Kind::kNone, 0}};
   std::int64_t smaller = kPlenty;
   for (const WindowPolicy& policy : policies) {
     fs::remove_all(folder_.file("pages"));
@@ -167,10 +166,12 @@ TEST_F(PrefixDiskTest, EveryPolicyGivesTheSameBits) {
 
 TEST_F(PrefixDiskTest, PolicyFollowsTheRates) {
   const CacheLayout layout = CacheLayout::make(model_->config(), model_->format());
-  const auto choose = [&](double disk, double prefill) { return choose_policy(disk, prefill, layout, model_->config()); };
+  const auto choose = [&](double disk, double prefill) {
+    return choose_policy(disk, prefill, layout, model_->config());
+  };
   EXPECT_EQ(choose(0, 0).kind, WindowPolicy::Kind::kFull);
-  EXPECT_EQ(choose(1e9, 50).kind, WindowPolicy::Kind::kFull);    // computing is dear
-  EXPECT_EQ(choose(1e5, 1e6).kind, WindowPolicy::Kind::kNone);   // the disk is slow
+  EXPECT_EQ(choose(1e9, 50).kind, WindowPolicy::Kind::kFull);   // computing is dear
+  EXPECT_EQ(choose(1e5, 1e6).kind, WindowPolicy::Kind::kNone);  // the disk is slow
   bool periodic = false;
   for (double prefill = 1; prefill < 1e9; prefill *= 1.5)
     periodic = periodic || choose(1e6, prefill).kind == WindowPolicy::Kind::kPeriodic;
@@ -251,8 +252,8 @@ TEST_F(PrefixDiskTest, OtherWeightsAndNumericsAreNotServed) {
   }
   const auto before = files();
   auto other = tiny_model(false);
-  auto store = PrefixStore::open(
-      other, {.memory_bytes = kPlenty, .folder = folder_.file("pages"), .disk_bytes = kPlenty});
+  auto store =
+      PrefixStore::open(other, {.memory_bytes = kPlenty, .folder = folder_.file("pages"), .disk_bytes = kPlenty});
   ASSERT_TRUE(store.has_value());
   auto hit = (*store)->lookup(line_);
   ASSERT_TRUE(hit.has_value());
@@ -264,8 +265,8 @@ TEST_F(PrefixDiskTest, OtherWeightsAndNumericsAreNotServed) {
 
 TEST_F(PrefixDiskTest, AFolderHasOneOwner) {
   auto store = open();
-  auto second = PrefixStore::open(
-      model_, {.memory_bytes = kPlenty, .folder = folder_.file("pages"), .disk_bytes = kPlenty});
+  auto second =
+      PrefixStore::open(model_, {.memory_bytes = kPlenty, .folder = folder_.file("pages"), .disk_bytes = kPlenty});
   ASSERT_FALSE(second.has_value());
   EXPECT_EQ(second.error().code, ErrorCode::kBusy);
 }
@@ -294,7 +295,7 @@ TEST_F(PrefixDiskTest, TheDiskBudgetHolds) {
     return bytes;
   };
   const std::int64_t said = store->stats().disk_bytes;
-  EXPECT_EQ(on_disk(), said);  // nothing is left behind that nobody counts
+  EXPECT_EQ(on_disk(), said);                   // nothing is left behind that nobody counts
   EXPECT_LE(said, budget + layout.page_bytes);  // the last keep's file was still queued when it was counted
   store.reset();
   store = open({.disk_bytes = budget});
