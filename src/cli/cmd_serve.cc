@@ -78,7 +78,8 @@ Status serve(const ServeOptions& options) {
   scheduler_options.running = options.running;
   scheduler_options.waiting = options.waiting;
   scheduler_options.data = options.data;
-  auto scheduler = HADAL_TRY(Scheduler::start(HADAL_TRY(Engine::open(checkpoint, engine_options)), scheduler_options));
+  Engine engine = HADAL_TRY(Engine::open(checkpoint, engine_options));
+  auto scheduler = HADAL_TRY(Scheduler::start(std::move(engine), scheduler_options));
 
   if (pipe(stop_pipe) != 0) return fail(ErrorCode::kIo, "the system gives no more descriptors");
   std::signal(SIGTERM, on_stop);
