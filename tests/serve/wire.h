@@ -8,7 +8,9 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
+#include <cstdint>
 #include <cstring>
 #include <string>
 #include <string_view>
@@ -49,15 +51,15 @@ class Wire {
   void close_sending() { shutdown(fd_, SHUT_WR); }
 
   // Reads until `until` is in what was read, the other side closes, or the time is over.
-  std::string read(std::string_view until = "", double seconds = 10) {
+  std::string read(std::string_view until = "", double seconds = 10, std::size_t most = SIZE_MAX) {
     std::string out;
     const auto end = std::chrono::steady_clock::now() + std::chrono::duration<double>(seconds);
-    while (until.empty() || out.find(until) == std::string::npos) {
+    while ((until.empty() || out.find(until) == std::string::npos) && out.size() < most) {
       const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(end - std::chrono::steady_clock::now());
       pollfd p{fd_, POLLIN, 0};
       if (left.count() <= 0 || poll(&p, 1, static_cast<int>(left.count())) <= 0) break;
       char buffer[65536];
-      const ssize_t n = recv(fd_, buffer, until.empty() ? sizeof buffer : 1, 0);
+      const ssize_t n = recv(fd_, buffer, until.empty() ? std::min(sizeof buffer, most - out.size()) : 1, 0);
       if (n <= 0) {
         closed_ = true;
         break;
@@ -86,14 +88,7 @@ inline std::string read_answer(Wire& wire) {
   std::string head = wire.read("\r\n\r\n");
   const std::size_t at = head.find("Content-Length: ");
   if (at == std::string::npos) return head;
-  std::size_t left = std::stoul(head.substr(at + 16));
-  while (left > 0) {
-    const std::string byte = wire.read("", 0.001);
-    if (byte.empty() && wire.closed()) break;
-    left -= std::min(left, byte.size());
-    head += byte;
-  }
-  return head;
+  return head + wire.read("", 10, std::stoul(head.substr(at + 16)));
 }
 
 }  // namespace hadal::serve
