@@ -78,6 +78,7 @@ Status serve(const ServeOptions& options) {
   scheduler_options.running = options.running;
   scheduler_options.waiting = options.waiting;
   scheduler_options.data = options.data;
+  scheduler_options.model_name = service_options.model;
   Engine engine = HADAL_TRY(Engine::open(checkpoint, engine_options));
   auto scheduler = HADAL_TRY(Scheduler::start(std::move(engine), scheduler_options));
 

@@ -18,8 +18,9 @@ struct SchedulerOptions {
   std::int64_t prefill_piece = 0;  // tokens of prompt between two decode steps while others decode; 0: chosen
   std::int64_t cache_memory = 0;   // bytes for kept prefixes; 0: a quarter of free memory
   std::int64_t cache_disk = std::int64_t{64} << 30;  // the same, of the files in data/pages
-  std::string data;                                  // folder of kept prefixes; empty: nothing outlives the process
-  std::int64_t keep_finished = 256;                  // finished jobs that can still be joined by id
+  std::string data;                  // folder of sessions and kept prefixes; empty: nothing outlives the process
+  std::string model_name;            // noted in sessions, for people
+  std::int64_t keep_finished = 256;  // finished jobs that can still be joined by id
 };
 
 struct SchedulerStats {
@@ -38,7 +39,8 @@ class Scheduler {
   virtual const Engine& engine() const = 0;
 
   // Queues a job, or joins the one of the same id. kUsage: options or ids out of range, the prompt does not fit the
-  // context, a known id with another prompt. kBusy: the line is full; retry_after() says when to come back.
+  // context, a known id with another prompt. kBusy: the line is full or the session is in use; retry_after() says when
+  // to come back. A job that an earlier process began goes on under its old parameters, its first tokens those of then.
   virtual Result<std::shared_ptr<Job>> submit(JobRequest request) = 0;
   virtual std::shared_ptr<Job> find(std::string_view id) const = 0;  // null when unknown
   virtual double retry_after() const = 0;                            // seconds until a place in line should be free

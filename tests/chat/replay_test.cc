@@ -85,8 +85,10 @@ bool begins_with(const std::vector<TokenId>& whole, const std::vector<TokenId>& 
 
 constexpr std::string_view kCall =
     "</think>Looking.\n\n<｜DSML｜tool_calls>\n<｜DSML｜invoke name=\"step\">\n<｜DSML｜parameter name=\"n\" "
-    "string=\"false\">{}</｜DSML｜parameter>\n<｜DSML｜parameter name=\"note\" string=\"true\">a \"b\" \n é</｜DSML｜parameter>\n"
-    "<｜DSML｜parameter name=\"ratio\" string=\"false\">1.50</｜DSML｜parameter>\n</｜DSML｜invoke>\n</｜DSML｜tool_calls>";
+    "string=\"false\">{}</｜DSML｜parameter>\n<｜DSML｜parameter name=\"note\" string=\"true\">a \"b\" \n "
+    "é</｜DSML｜parameter>\n"
+    "<｜DSML｜parameter name=\"ratio\" "
+    "string=\"false\">1.50</｜DSML｜parameter>\n</｜DSML｜invoke>\n</｜DSML｜tool_calls>";
 
 // Fifty rounds with a client that parses and rewrites everything: keys in another order, numbers and characters spelled
 // in another way, reasoning gone, a blank here and there.
@@ -114,12 +116,14 @@ TEST(Replay, FiftyRoundsOfAClientThatRetellsExtendThePromptExactly) {
 
     shown.reasoning_content.clear();
     shown.content = " " + *shown.content + "\n";
-    shown.tool_calls[0].arguments = fmt::format(R"({{ "ratio":15e-1,"note":"a \u0022b\u0022 \n \u00e9",  "n":{}.0 }})", round);
+    shown.tool_calls[0].arguments =
+        fmt::format(R"({{ "ratio":15e-1,"note":"a \u0022b\u0022 \n \u00e9",  "n":{}.0 }})", round);
     history.push_back(std::move(shown));
     Message result = text(Role::kTool, "done " + std::to_string(round));
     result.tool_call_id = "call_" + std::to_string(round) + "_0";
     history.push_back(std::move(result));
-    if (round % 10 == 9) history.push_back(text(Role::kUser, "Go on."));  // reasoning stays across it: tools are declared
+    if (round % 10 == 9)
+      history.push_back(text(Role::kUser, "Go on."));  // reasoning stays across it: tools are declared
   }
 }
 
@@ -162,8 +166,8 @@ TEST(Replay, ACallsIdFindsTheTurnAfterTheHistoryBeforeItChanged) {
   history[0].tools.push_back({tool_json()});
   const Replayed first = replay(*nano_tokenizer(), history, {}, &memory).value();
   std::vector<TokenId> ids;
-  history.push_back(answer(memory, history, first.ids,
-                           "r" + fmt::format(fmt::runtime(kCall), 1) + std::string(text::kEos), &ids, 0));
+  history.push_back(
+      answer(memory, history, first.ids, "r" + fmt::format(fmt::runtime(kCall), 1) + std::string(text::kEos), &ids, 0));
   Message result = text(Role::kTool, "done");
   result.tool_call_id = "call_0_0";
   history.push_back(result);
@@ -189,8 +193,8 @@ TEST(Replay, ATurnCutOffIsClosedAsRenderingClosesIt) {
 }
 
 TEST(Replay, WithoutMemoryItIsRenderingAndTokenising) {
-  std::vector<Message> history{text(Role::kSystem, "S"), text(Role::kUser, "<think>Hello."), text(Role::kAssistant, "a"),
-                               text(Role::kUser, "b")};
+  std::vector<Message> history{text(Role::kSystem, "S"), text(Role::kUser, "<think>Hello."),
+                               text(Role::kAssistant, "a"), text(Role::kUser, "b")};
   for (ThinkingMode mode : {ThinkingMode::kChat, ThinkingMode::kThinking}) {
     RenderOptions options;
     options.mode = mode;

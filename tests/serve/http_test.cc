@@ -47,7 +47,8 @@ struct Site {
   }
   void handle(std::shared_ptr<Exchange> e) {
     const Request& r = e->request();
-    if (r.path == "/echo") return e->send({200, "text/plain", {{"X-Made", "a\r\nb"}}, r.method + " " + r.query + " " + r.body});
+    if (r.path == "/echo")
+      return e->send({200, "text/plain", {{"X-Made", "a\r\nb"}}, r.method + " " + r.query + " " + r.body});
     if (r.path == "/stream") {
       e->start({200, "text/event-stream", {}, "one "}, "", 0);
       e->write("two ");
@@ -135,7 +136,8 @@ TEST(Http, LimitsAreSaidInAnAnswer) {
   EXPECT_TRUE(answer.starts_with("HTTP/1.1 413 ")) << answer;
   EXPECT_NE(answer.find("/echo: the request's body is larger than 1000 bytes"), std::string::npos) << answer;
   Wire chunked(site.port());
-  chunked.send("POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n7d0\r\n" + std::string(2000, 'a') + "\r\n");
+  chunked.send("POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n7d0\r\n" + std::string(2000, 'a') +
+               "\r\n");
   EXPECT_TRUE(chunked.read().starts_with("HTTP/1.1 413 "));
   Wire header(site.port());
   header.send("GET /echo HTTP/1.1\r\nX: " + std::string(5000, 'a'));
