@@ -12,7 +12,6 @@ namespace {
 
 constexpr RecordFileKind kKind{{'H', 'A', 'D', 'A', 'L', 'T', 'R', 'N'}, 1, "turn memory"};
 constexpr std::uint16_t kTurnRecord = 1;
-constexpr std::size_t kMostCalls = 256;  // of one turn
 
 struct KeyHash {
   std::size_t operator()(const TurnKey& k) const { return k.high ^ k.low; }  // the key is a hash already
@@ -20,16 +19,18 @@ struct KeyHash {
 
 // One remembered turn. `number` grows with age, and names it in the two maps.
 struct Turn {
-  std::optional<TurnKey> key;
+  std::vector<TurnKey> keys;
   std::vector<std::string> calls;
   std::vector<TokenId> ids;
 };
 
 std::vector<std::byte> encode(const Turn& t) {
   ByteWriter w;
-  w.put(std::uint32_t{t.key.has_value()});
-  w.put(t.key ? t.key->high : 0);
-  w.put(t.key ? t.key->low : 0);
+  w.put(static_cast<std::uint32_t>(t.keys.size()));
+  for (const TurnKey& k : t.keys) {
+    w.put(k.high);
+    w.put(k.low);
+  }
   w.put(static_cast<std::uint32_t>(t.calls.size()));
   for (const std::string& c : t.calls) w.put_text(c);
   w.put_list(t.ids);
@@ -38,7 +39,7 @@ std::vector<std::byte> encode(const Turn& t) {
 
 // What encode() gives.
 std::size_t encoded_size(const Turn& t) {
-  std::size_t size = 4 + 16 + 4 + 4 + 4 * t.ids.size();
+  std::size_t size = 4 + 16 * t.keys.size() + 4 + 4 + 4 * t.ids.size();
   for (const std::string& c : t.calls) size += 4 + c.size();
   return size;
 }
@@ -53,8 +54,10 @@ Status check(const Turn& t) {
   if (t.ids.empty() || t.ids.size() > TurnMemory::kMostTokens)
     return fail(ErrorCode::kUsage, "a turn of {} tokens cannot be remembered; 1 to {} can", t.ids.size(),
                 TurnMemory::kMostTokens);
-  if (!t.key && t.calls.empty()) return fail(ErrorCode::kUsage, "a turn without key and calls could never be found");
-  if (t.calls.size() > kMostCalls) return fail(ErrorCode::kUsage, "a turn has more than {} calls", kMostCalls);
+  if (t.keys.empty() && t.calls.empty())
+    return fail(ErrorCode::kUsage, "a turn without keys and calls could never be found");
+  if (std::max(t.keys.size(), t.calls.size()) > TurnMemory::kMostNames)
+    return fail(ErrorCode::kUsage, "a turn has more than {} keys or calls", TurnMemory::kMostNames);
   for (const std::string& c : t.calls)
     if (c.empty() || c.size() > TurnMemory::kMostCallId)
       return fail(ErrorCode::kUsage, "a tool call's id has {} bytes; 1 to {} can be remembered", c.size(),
@@ -67,13 +70,15 @@ Status check(const Turn& t) {
 Result<Turn> decode(Bytes bytes) {
   ByteReader r(bytes);
   Turn t;
-  const auto keyed = r.get<std::uint32_t>();
-  const TurnKey key{r.get<std::uint64_t>(), r.get<std::uint64_t>()};
-  if (keyed) t.key = key;
+  const auto keys = r.get<std::uint32_t>();
+  for (std::uint32_t i = 0; i < keys && r.ok(); ++i) {
+    const auto high = r.get<std::uint64_t>();
+    t.keys.push_back({high, r.get<std::uint64_t>()});
+  }
   const auto calls = r.get<std::uint32_t>();
   for (std::uint32_t i = 0; i < calls && r.ok(); ++i) t.calls.push_back(r.get_text());
   t.ids = r.get_list<TokenId>();
-  if (!r.complete() || keyed > 1) return fail(ErrorCode::kBadInput, "a turn has another size than its fields");
+  if (!r.complete()) return fail(ErrorCode::kBadInput, "a turn has another size than its fields");
   if (Status s = check(t); !s) return fail(ErrorCode::kBadInput, "{}", s.error().what);
   return t;
 }
@@ -114,15 +119,15 @@ struct TurnMemory::State {
 
   void add(Turn t) {
     const std::uint64_t number = first + turns.size();
-    if (t.key) by_key[*t.key] = number;
+    for (const TurnKey& k : t.keys) by_key[k] = number;
     for (const std::string& c : t.calls) by_call[c] = number;
     turns.push_back(std::move(t));
   }
 
   void forget_oldest() {
     const Turn& t = turns.front();
-    if (t.key)
-      if (auto f = by_key.find(*t.key); f != by_key.end() && f->second == first) by_key.erase(f);
+    for (const TurnKey& k : t.keys)
+      if (auto f = by_key.find(k); f != by_key.end() && f->second == first) by_key.erase(f);
     for (const std::string& c : t.calls)
       if (auto f = by_call.find(c); f != by_call.end() && f->second == first) by_call.erase(f);
     turns.pop_front();
@@ -133,15 +138,15 @@ struct TurnMemory::State {
   bool replaced(std::size_t i) const {
     const std::uint64_t number = first + i;
     const Turn& t = turns[i];
-    if (t.key && by_key.at(*t.key) == number) return false;
-    return std::none_of(t.calls.begin(), t.calls.end(), [&](const auto& c) { return by_call.at(c) == number; });
+    return std::none_of(t.keys.begin(), t.keys.end(), [&](const auto& k) { return by_key.at(k) == number; }) &&
+           std::none_of(t.calls.begin(), t.calls.end(), [&](const auto& c) { return by_call.at(c) == number; });
   }
 
   Status remember(Turn t) {
     HADAL_CHECK_OK(check(t));
     const std::lock_guard lock(mutex);
     const auto known = [&](const Turn* old) { return old && old->ids == t.ids; };
-    if ((!t.key || known(find(*t.key))) &&
+    if (std::all_of(t.keys.begin(), t.keys.end(), [&](const auto& k) { return known(find(k)); }) &&
         std::all_of(t.calls.begin(), t.calls.end(), [&](const auto& c) { return known(find(c)); }))
       return {};
     const std::vector<std::byte> record = encode(t);
@@ -219,15 +224,16 @@ Result<TurnMemory> TurnMemory::open(const std::string& path, std::uint64_t token
 }
 
 Status TurnMemory::remember_call(std::string_view call, std::span<const TokenId> ids) {
-  return state_->remember({std::nullopt, {std::string(call)}, {ids.begin(), ids.end()}});
+  return state_->remember({{}, {std::string(call)}, {ids.begin(), ids.end()}});
 }
 
 Status TurnMemory::remember_turn(const TurnKey& key, std::span<const TokenId> ids) {
-  return state_->remember({key, {}, {ids.begin(), ids.end()}});
+  return state_->remember({{key}, {}, {ids.begin(), ids.end()}});
 }
 
-Status TurnMemory::remember(const TurnKey& key, const std::vector<std::string>& calls, std::span<const TokenId> ids) {
-  return state_->remember({key, calls, {ids.begin(), ids.end()}});
+Status TurnMemory::remember(std::span<const TurnKey> keys, std::span<const std::string> calls,
+                            std::span<const TokenId> ids) {
+  return state_->remember({{keys.begin(), keys.end()}, {calls.begin(), calls.end()}, {ids.begin(), ids.end()}});
 }
 
 std::optional<std::vector<TokenId>> TurnMemory::find_call(std::string_view call) const {

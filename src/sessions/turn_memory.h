@@ -23,7 +23,7 @@
 
 namespace hadal {
 
-// 128 bits that the chat layer computes from a turn as clients return it: content without reasoning, and calls.
+// 128 bits that the chat layer computes from a turn as clients return it (chat/replay.h): a turn may have several.
 struct TurnKey {
   std::uint64_t high = 0, low = 0;
   bool operator==(const TurnKey&) const = default;
@@ -38,6 +38,7 @@ class TurnMemory {
  public:
   static constexpr std::size_t kMostTokens = 200000;  // of one turn; longer ones are not remembered
   static constexpr std::size_t kMostCallId = 256;     // bytes
+  static constexpr std::size_t kMostNames = 512;      // keys, and as many calls, of one turn
 
   // Makes the file when there is none. Ids mean something to one tokenizer only: a file of another one is refused with
   // kBadInput; kBusy, kIo, kUnsupported and kBadInput as RecordFile.
@@ -45,11 +46,11 @@ class TurnMemory {
                                  const TurnMemoryOptions& options = {});
 
   // Remembers; what is known already is written again only if it differs. With the operating system on return. kUsage:
-  // no ids, or beyond the two limits above.
+  // no ids, or beyond the limits above.
   Status remember_call(std::string_view call, std::span<const TokenId> ids);
   Status remember_turn(const TurnKey& key, std::span<const TokenId> ids);
-  // A turn under its key and the ids of all its calls: stored once.
-  Status remember(const TurnKey& key, const std::vector<std::string>& calls, std::span<const TokenId> ids);
+  // A turn under all its keys and the ids of all its calls: stored once.
+  Status remember(std::span<const TurnKey> keys, std::span<const std::string> calls, std::span<const TokenId> ids);
 
   std::optional<std::vector<TokenId>> find_call(std::string_view call) const;
   std::optional<std::vector<TokenId>> find_turn(const TurnKey& key) const;

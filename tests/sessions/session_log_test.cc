@@ -225,15 +225,17 @@ TEST_F(SessionLogTest, ATornLastRecordIsCutWhereverItTore) {
   const auto at = write_every_type();
   const std::string whole = read();
   ASSERT_EQ(static_cast<std::int64_t>(whole.size()), at.back());
-  for (std::size_t r = 0; r + 1 < at.size(); ++r) {
-    for (std::int64_t end = at[r]; end < at[r + 1]; ++end) {
-      write(whole.substr(0, static_cast<std::size_t>(end)));
-      auto log = SessionLog::open(path_, never());
+  for (std::size_t r = at.size() - 1; r-- > 0;) {
+    for (std::int64_t end = at[r + 1] - 1; end >= at[r]; --end) {
+      std::filesystem::resize_file(path_, static_cast<std::uintmax_t>(end));
+      const auto log = SessionLog::read(path_);  // looks only
       ASSERT_TRUE(log) << "cut at " << end << ": " << log.error().what;
       EXPECT_EQ(log->cut_bytes(), end - at[r]);
       EXPECT_EQ(log->file_bytes(), at[r]);
-      EXPECT_EQ(static_cast<std::int64_t>(std::filesystem::file_size(path_)), at[r]);
     }
+    write(whole.substr(0, static_cast<std::size_t>(at[r + 1]) - 3));
+    EXPECT_EQ(SessionLog::open(path_, never())->cut_bytes(), at[r + 1] - 3 - at[r]);
+    EXPECT_EQ(static_cast<std::int64_t>(std::filesystem::file_size(path_)), at[r]);
   }
   // What a power cut may leave where blocks were not written: zeros.
   write(whole.substr(0, static_cast<std::size_t>(at[3])) + std::string(1000, '\0'));
@@ -249,7 +251,7 @@ TEST_F(SessionLogTest, EveryFlippedBitIsSeen) {
   const std::string whole = read();
   const auto last = at[at.size() - 2];
   std::fstream file(path_, std::ios::in | std::ios::out | std::ios::binary);
-  const auto put = [&](std::size_t at, char c) { file.seekp(static_cast<std::streamoff>(at)).put(c).flush(); };
+  const auto put = [&](std::size_t where, char c) { file.seekp(static_cast<std::streamoff>(where)).put(c).flush(); };
   for (std::size_t byte = 0; byte < whole.size(); ++byte) {
     for (int bit = 0; bit < 8; ++bit) {
       put(byte, static_cast<char>(whole[byte] ^ (1 << bit)));

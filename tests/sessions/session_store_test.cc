@@ -224,27 +224,28 @@ TEST_F(SessionStoreTest, ResolvesBeginnings) {
 }
 
 // Prints what finding costs among many; asserts only that it was found.
-TEST_F(SessionStoreTest, FindsAmongThousands) {
+TEST_F(SessionStoreTest, FindsAmongMany) {
   auto store = open();
+  constexpr int kMany = 500;
   Stopwatch making;
-  for (int i = 0; i < 2000; ++i) make(*store, "s" + std::to_string(i), ids(i, 20 + i % 700));
+  for (int i = 0; i < kMany; ++i) make(*store, "s" + std::to_string(i), ids(i, 20 + i % 300));
   const double made = making.seconds();
-  const auto asked = ids(1234, 100000);
+  const auto asked = ids(234, 100000);
   Stopwatch finding;
-  for (int i = 0; i < 20; ++i) ASSERT_EQ(store->find_prefix(asked), "s1234");
-  fmt::print("[ figures  ] 2000 sessions: {:.0f} us to make one, {:.0f} us to find one by 100000 ids\n",
-             made * 1e6 / 2000, finding.seconds() * 1e6 / 20);
+  for (int i = 0; i < 20; ++i) ASSERT_EQ(store->find_prefix(asked), "s234");
+  fmt::print("[ figures  ] {} sessions: {:.0f} us to make one, {:.0f} us to find one by 100000 ids\n", kMany,
+             made * 1e6 / kMany, finding.seconds() * 1e6 / 20);
   store.reset();
   Stopwatch opening;
   store = open();
   fmt::print("[ figures  ] opened with the index in {:.1f} ms\n", opening.seconds() * 1e3);
-  EXPECT_EQ(store->find_prefix(asked), "s1234");
+  EXPECT_EQ(store->find_prefix(asked), "s234");
   store.reset();
   std::filesystem::remove(folder_.file("sessions/index.sqlite"));
   opening.restart();
   store = open();
   fmt::print("[ figures  ] index made again in {:.1f} ms\n", opening.seconds() * 1e3);
-  EXPECT_EQ(store->find_prefix(asked), "s1234");
+  EXPECT_EQ(store->find_prefix(asked), "s234");
 }
 
 }  // namespace
