@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <tuple>
 
 namespace hadal {
 
@@ -89,7 +90,9 @@ std::vector<LoggedMark> SessionHistory::marks(BranchId branch, Position length) 
   std::vector<LoggedMark> out;
   for (const LoggedMark& m : marks_)
     if (on_path(way, m.branch, m.at)) out.push_back(m);
-  std::stable_sort(out.begin(), out.end(), [](const auto& a, const auto& b) { return a.at < b.at; });
+  std::sort(out.begin(), out.end(), [](const auto& a, const auto& b) {
+    return std::tie(a.at, a.branch, a.role) < std::tie(b.at, b.branch, b.role);
+  });
   return out;
 }
 
@@ -152,7 +155,7 @@ Status SessionHistory::add_sampled(std::span<const Sampled> tokens, std::int64_t
 
 Status SessionHistory::check_call(const LoggedCall& c) const {
   if (c.from < 0 || c.count < 0 || c.from > length() || c.count > length() - c.from)
-    return fail(ErrorCode::kBadInput, "a tool call names tokens {} to {} of {}", c.from, c.from + c.count, length());
+    return fail(ErrorCode::kBadInput, "a tool call names {} tokens from {} on, of {}", c.count, c.from, length());
   return {};
 }
 

@@ -150,7 +150,7 @@ Status SessionLog::sync() {
 Result<std::vector<LoggedToken>> SessionLog::logged(BranchId branch, Position from, std::int64_t count) const {
   if (from < 0 || count < 0 || branch >= history_.branch_count() || from > history_.length(branch) ||
       count > history_.length(branch) - from)
-    return fail(ErrorCode::kUsage, "{}: there are no tokens {} to {} in branch {}", path(), from, from + count, branch);
+    return fail(ErrorCode::kUsage, "{}: there are no {} tokens from {} on in branch {}", path(), count, from, branch);
   if (file_.anything_staged()) return fail(ErrorCode::kUsage, "{}: release() what is held before reading", path());
   const std::vector<TokenRun> runs = HADAL_TRY(history_.runs(branch, from + count));
   std::vector<LoggedToken> out;

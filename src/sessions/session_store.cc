@@ -242,7 +242,9 @@ Result<std::vector<SessionSummary>> SessionStore::list() {
   HADAL_CHECK_OK(refresh());
   std::vector<SessionSummary> out;
   for (const auto& [id, e] : sessions_) out.push_back(summary(e));
-  std::stable_sort(out.begin(), out.end(), [](const auto& a, const auto& b) { return a.updated_ms > b.updated_ms; });
+  std::sort(out.begin(), out.end(), [](const auto& a, const auto& b) {
+    return a.updated_ms != b.updated_ms ? a.updated_ms > b.updated_ms : a.id < b.id;
+  });
   return out;
 }
 
