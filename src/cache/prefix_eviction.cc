@@ -139,13 +139,7 @@ void PrefixStore::drop(Node* node, Tier tier) {
     writer_->remove(b.file);
   }
   for (Node* n = node; n->parent && !below(n, tier, nullptr); n = n->parent)
-    for (PageSlot& slot : n->payload.pages) {
-      if (tier == Tier::kMemory) {
-        slot.memory = {};
-      } else if (slot.file && slot.file->state.exchange(CacheFile::State::kAbsent) != CacheFile::State::kAbsent) {
-        writer_->remove(slot.file);
-      }
-    }
+    for (PageSlot& slot : n->payload.pages) drop_page(slot, tier);
   forget_if_gone(node);
 }
 
@@ -155,18 +149,24 @@ void PrefixStore::forget_if_gone(Node* node) {
   node->payload.boundary.reset();
   const auto needed = [](const Node* n) { return below(n, Tier::kMemory, nullptr) || below(n, Tier::kDisk, nullptr); };
   for (Node* n = node; n->parent && !needed(n); n = n->parent)
-    for (PageSlot& slot : n->payload.pages)
-      if (slot.file && slot.file->state.exchange(CacheFile::State::kAbsent) != CacheFile::State::kAbsent)
-        writer_->remove(slot.file);
+    for (PageSlot& slot : n->payload.pages) drop_page(slot, Tier::kDisk);
   tree_.tidy(node);
 }
 
-// Pages brought back for a refill belong to no boundary in memory.
-void PrefixStore::drop_orphans() {
+// Pages that no boundary of the tier needs: in memory those brought back for a refill, on disk those whose boundary
+// found no place in the queue.
+void PrefixStore::drop_orphans(Tier tier) {
   tree_.each([&](Node* n) {
-    if (n->parent && !below(n, Tier::kMemory, nullptr))
-      for (PageSlot& slot : n->payload.pages) slot.memory = {};
+    if (!n->parent || below(n, tier, nullptr)) return;
+    for (PageSlot& slot : n->payload.pages) drop_page(slot, tier);
   });
+}
+
+void PrefixStore::drop_page(PageSlot& slot, Tier tier) {
+  if (tier == Tier::kMemory)
+    slot.memory = {};
+  else if (slot.file && slot.file->state.exchange(CacheFile::State::kAbsent) != CacheFile::State::kAbsent)
+    writer_->remove(slot.file);
 }
 
 void PrefixStore::trim() {
@@ -180,24 +180,31 @@ void PrefixStore::trim() {
 
   Usage usage = measure();
   if (usage.own_bytes > options_.memory_bytes) {
-    drop_orphans();
+    drop_orphans(Tier::kMemory);
     usage = measure();
   }
   while (usage.own_bytes > options_.memory_bytes && evict_one(Tier::kMemory, usage)) usage = measure();
+  if (writer_ && usage.disk_bytes > options_.disk_bytes) {
+    drop_orphans(Tier::kDisk);
+    usage = measure();
+  }
   while (writer_ && usage.disk_bytes > options_.disk_bytes && evict_one(Tier::kDisk, usage)) usage = measure();
   publish(usage);
 }
 
 void PrefixStore::publish(const Usage& usage) {
-  PrefixStats now = stats_;
-  now.page_bytes = usage.sizes.page_bytes;
-  now.tail_bytes = usage.sizes.tail_bytes;
-  now.id_bytes = usage.sizes.id_bytes;
-  now.in_use_bytes = usage.sizes.in_use_bytes;
-  now.boundaries = usage.sizes.boundaries;
-  now.disk_bytes = usage.disk_bytes;
+  stats_.page_bytes = usage.sizes.page_bytes;
+  stats_.tail_bytes = usage.sizes.tail_bytes;
+  stats_.id_bytes = usage.sizes.id_bytes;
+  stats_.in_use_bytes = usage.sizes.in_use_bytes;
+  stats_.boundaries = usage.sizes.boundaries;
+  stats_.disk_bytes = usage.disk_bytes;
+  publish_counts();
+}
+
+void PrefixStore::publish_counts() {
   std::lock_guard lock(mutex_);
-  shown_ = now;
+  shown_ = stats_;
 }
 
 }  // namespace hadal

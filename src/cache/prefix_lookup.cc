@@ -215,6 +215,7 @@ Result<PrefixHit> PrefixStore::lookup(std::span<const TokenId> ids) {
   ++stats_.lookups;
   ++clock_;
   Plan plan;
+  const std::int64_t read_before = stats_.read_bytes;
   for (;;) {
     plan = this->plan(ids);
     if (plan.length == 0) break;
@@ -239,7 +240,11 @@ Result<PrefixHit> PrefixStore::lookup(std::span<const TokenId> ids) {
   stats_.hits += hit.reused > 0;
   stats_.reused_tokens += hit.reused;
   stats_.refilled_tokens += hit.refill;
-  trim();
+  if (stats_.read_bytes != read_before) {
+    trim();
+  } else {
+    publish_counts();
+  }
   return hit;
 }
 

@@ -222,8 +222,7 @@ void PrefixStore::write_boundary(Node* node, const std::vector<Node*>& path, con
   }
   Position since = node->end();  // tokens since the last boundary whose state is on disk
   for (Node* n : path)
-    if (n != node && n->payload.boundary && n->payload.boundary->file && n->payload.boundary->file->head.has_state)
-      since = node->end() - n->end();
+    if (n != node && holds(n, Tier::kDisk) && n->payload.boundary->file->head.has_state) since = node->end() - n->end();
   auto file = std::make_shared<CacheFile>();
   CacheFileHead& head = file->head;
   head.boundary = true;

@@ -138,10 +138,12 @@ class PrefixStore {
   static bool holds(const Node* node, Tier tier);
   static bool below(const Node* node, Tier tier, const Node* except);
   void drop(Node* node, Tier tier);
-  void drop_orphans();
+  void drop_orphans(Tier tier);
+  void drop_page(PageSlot& slot, Tier tier);
   void forget_if_gone(Node* node);
   double score(const Node* node, Tier tier, const Usage& usage) const;
   void publish(const Usage& usage);
+  void publish_counts();
 
   std::shared_ptr<Model> model_;
   CacheLayout layout_;

@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <filesystem>
 #include <fstream>
+#include <map>
 #include <random>
 
 #include "cache/prefix_store.h"
@@ -37,9 +38,7 @@ class PrefixDiskTest : public testing::Test {
  protected:
   static void SetUpTestSuite() {
     model_ = tiny_model(true);
-    line_ = random_ids(*model_, 2400, 1);
-    Sequence s = fed({});
-    expected_ = last_logits(s, line_);
+    line_ = random_ids(*model_, 2250, 1);
   }
   static void TearDownTestSuite() { model_.reset(); }
 
@@ -65,13 +64,20 @@ class PrefixDiskTest : public testing::Test {
     EXPECT_TRUE(done.has_value()) << (done ? "" : done.error().what);
     return out;
   }
-  // Looks the whole line up and feeds the rest; gives what was reused.
+  // Looks the whole line up, goes on a little, and compares with feeding everything; gives what was reused.
   static Position check_line(PrefixStore& store, const std::string& what) {
     auto hit = store.lookup(line_);
     EXPECT_TRUE(hit.has_value()) << what;
     EXPECT_TRUE(std::equal(line_.begin(), line_.begin() + hit->reused, hit->sequence.tokens().begin())) << what;
-    auto rest = std::span<const TokenId>(line_).subspan(static_cast<std::size_t>(hit->reused));
-    EXPECT_TRUE(bits_equal(last_logits(hit->sequence, rest), expected_)) << what;
+    const auto reused = static_cast<std::size_t>(hit->reused);
+    const auto some = std::span<const TokenId>(line_).first(reused + 24);
+    static std::map<std::size_t, std::vector<float>> known;  // feeding everything takes long: once for each place
+    auto expected = known.find(reused);
+    if (expected == known.end()) {
+      Sequence straight = fed({});
+      expected = known.emplace(reused, last_logits(straight, some)).first;
+    }
+    EXPECT_TRUE(bits_equal(last_logits(hit->sequence, some.subspan(reused)), expected->second)) << what;
     return hit->reused;
   }
   // The line, kept at the given places.
@@ -95,15 +101,13 @@ class PrefixDiskTest : public testing::Test {
 
   static std::shared_ptr<Model> model_;
   static Ids line_;
-  static std::vector<float> expected_;
   TemporaryFolder folder_;
 };
 std::shared_ptr<Model> PrefixDiskTest::model_;
 Ids PrefixDiskTest::line_;
-std::vector<float> PrefixDiskTest::expected_;
 
 TEST_F(PrefixDiskTest, FindsEverythingAfterARestart) {
-  for (std::size_t place : {1, 127, 128, 1023, 1024, 1025, 2048, 2222}) {
+  for (std::size_t place : {1, 128, 1023, 1024, 1025, 2222}) {
     fs::remove_all(folder_.file("pages"));
     {
       auto store = open();

@@ -49,7 +49,7 @@ class PrefixStoreTest : public testing::Test {
     EXPECT_TRUE(done.has_value()) << (done ? "" : done.error().what);
     return out;
   }
-  // Looks `ids` up, feeds the rest, and compares with feeding everything.
+  // Looks `ids` up, goes on a little, and compares with feeding everything.
   static PrefixHit check(PrefixStore& store, const Ids& ids, const std::string& what) {
     auto hit = store.lookup(ids);
     EXPECT_TRUE(hit.has_value()) << what;
@@ -57,12 +57,14 @@ class PrefixStoreTest : public testing::Test {
     EXPECT_TRUE(std::equal(ids.begin(), ids.begin() + hit->reused, hit->sequence.tokens().begin())) << what;
     auto fork = hit->sequence.fork();
     EXPECT_TRUE(fork.has_value());
-    const auto got = last_logits(*fork, std::span(ids).subspan(static_cast<std::size_t>(hit->reused)));
-    static std::map<Ids, std::vector<float>> known;  // the definition is slow: once for each line
-    auto expected = known.find(ids);
+    const auto reused = static_cast<std::size_t>(hit->reused);
+    const Ids some = first(ids, std::min(ids.size(), reused + 24));
+    const auto got = last_logits(*fork, std::span(some).subspan(reused));
+    static std::map<Ids, std::vector<float>> known;  // feeding everything takes long: once for each line
+    auto expected = known.find(some);
     if (expected == known.end()) {
       Sequence straight = fed({});
-      expected = known.emplace(ids, last_logits(straight, ids)).first;
+      expected = known.emplace(some, last_logits(straight, some)).first;
     }
     EXPECT_TRUE(bits_equal(got, expected->second)) << what;
     return std::move(*hit);
@@ -73,10 +75,13 @@ std::shared_ptr<Model> PrefixStoreTest::model_;
 
 TEST_F(PrefixStoreTest, GoesOnAtAKeptBoundaryWithTheSameBits) {
   const Ids ids = random_ids(*model_, 2100, 1);
+  Sequence s = fed({});
+  std::size_t at = 0;
   // Inside a page, at multiples of 4 and 128, at and around page borders.
-  for (std::size_t cut : {1, 3, 4, 5, 127, 128, 129, 640, 1023, 1024, 1025, 1152, 2047, 2048, 2049}) {
+  for (std::size_t cut : {1, 3, 4, 127, 128, 129, 1023, 1024, 1025, 1152, 2048}) {
     auto store = open();
-    Sequence s = fed(std::span(ids).first(cut));
+    ASSERT_TRUE(s.feed(std::span(ids).subspan(at, cut - at)).has_value());
+    at = cut;
     ASSERT_TRUE(store->keep(s).has_value());
     const auto hit = check(*store, ids, "cut " + std::to_string(cut));
     EXPECT_EQ(hit.reused, static_cast<Position>(cut));
