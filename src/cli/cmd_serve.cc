@@ -68,6 +68,11 @@ Status serve(const ServeOptions& options) {
     if (!directory.has_filename()) directory = directory.parent_path();
     service_options.model = options.model.empty() ? "nano" : directory.filename().string();
   }
+  if (!options.data.empty()) {
+    constexpr std::uint64_t kMostTokenizer = std::uint64_t{64} << 20;  // the official tokenizer.json has 6 MB
+    const std::string tokenizer = HADAL_TRY(checkpoint->files().read_text("tokenizer.json", kMostTokenizer));
+    service_options.turns = std::make_shared<serve::Turns>(HADAL_TRY(serve::open_turn_memory(options.data, tokenizer)));
+  }
   EngineOptions engine_options;
   engine_options.reference = options.numerics == "reference";
   engine_options.model.numerics.fast = options.numerics == "trained";

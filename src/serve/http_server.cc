@@ -186,6 +186,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
       if (e) return close();
       return read_some();
     }
+    if (std::exchange(resuming_, false) && e == asio::error::operation_aborted) return next_request();
     if (e) return close();
     if (!answering_) return read_header();
     // A pipelined request waits in the buffer; a client that sends on and on without reading is not read further.
@@ -250,7 +251,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
     ++hub_->refused;
     release_body();
     std::string path;
-    if (parser_ && parser_->is_header_done()) path = std::string(parser_->get().target());
+    if (parser_) path = std::string(parser_->get().target());  // empty when the request line was not read
     path = path.substr(0, path.find('?'));
     Response response = hub_->refusal(path, status, sentence);
     keep_alive_ = false;
@@ -381,6 +382,12 @@ class Connection : public std::enable_shared_from_this<Connection> {
     answering_ = streaming_ = false;
     request_id_.clear();
     if (keep_alive_) {
+      if (reading_ && buffer_.size() > 0) {  // the next request is here: end the look-out, then read it
+        resuming_ = true;
+        error_code ignored;
+        socket_.cancel(ignored);
+        return;
+      }
       if (reading_) {  // the look-out becomes the wait for the next request
         expect_within(hub_->options.limits.idle_seconds);
         return;
@@ -422,7 +429,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   std::size_t waiting_ = 0, taken_ = 0;  // of Channel::unsent: in out_, in in_flight_
   unsigned version_ = 11;
   bool reading_ = false, answering_ = false, writing_ = false, finishing_ = false, streaming_ = false, chunked_ = false;
-  bool keep_alive_ = true, is_head_ = false, lingering_ = false, timed_out_ = false;
+  bool keep_alive_ = true, is_head_ = false, lingering_ = false, timed_out_ = false, resuming_ = false;
 };
 
 class ExchangeImpl final : public Exchange {

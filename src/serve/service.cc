@@ -54,6 +54,7 @@ std::string seed_of(const std::string& id, std::span<const TokenId> prompt) {
 
 Service::Service(std::unique_ptr<Scheduler> scheduler, ServiceOptions options)
     : scheduler_(std::move(scheduler)), options_(std::move(options)), started_(seconds_now()) {
+  if (!options_.turns) options_.turns = std::make_shared<Turns>();
   sampling_ = scheduler_->engine().default_sampling();
   context_ = scheduler_->engine().checkpoint->config().max_position_embeddings;
 }
@@ -255,7 +256,7 @@ Result<Service::Prepared> Service::prepare(Ask& ask, const std::string& request_
   if (ask.messages.back().role == chat::Role::kAssistant) ask.messages.back().wo_eos = true;
   std::vector<chat::Message> shown = ask.messages;
   chat::declare(shown, ask.tools, "");
-  chat::Replayed prompt = HADAL_TRY(chat::replay(tokenizer, shown, render, &turns_));
+  chat::Replayed prompt = HADAL_TRY(chat::replay(tokenizer, shown, render, options_.turns.get()));
   // Turn keys are taken over what is rendered, so that remembering and finding agree.
   ask.messages = std::move(shown);
   if (!prompt.ids.empty()) out.opener = prompt.ids.back();
@@ -288,7 +289,7 @@ void Service::remember(const std::vector<chat::Message>& messages, const Answer&
     if (answer.turn().calls[c].closed) message.tool_calls[closed++].id = answer.call_id(static_cast<int>(c));
   std::vector<TokenId> ids{opener};
   ids.insert(ids.end(), answer.ids().begin(), answer.ids().end());
-  turns_.remember(chat::turn_keys(messages, message), std::move(ids));
+  options_.turns->remember(chat::turn_keys(messages, message), std::move(ids));
 }
 
 Status Service::run(std::shared_ptr<Exchange> exchange, const Dialect& dialect, Ask ask) {

@@ -28,6 +28,7 @@ struct ServiceOptions {
   bool strict = false;      // what would be a warning is an error
   bool local_names = true;  // requests must name this machine as their host, so that web pages cannot reach the server
   Rewriting rewriting;
+  std::shared_ptr<Turns> turns;  // null: in memory
   std::shared_ptr<Trace> trace;  // null: none
   double heartbeat_seconds = 10;
 };
@@ -110,7 +111,6 @@ class Service {
   SamplingOptions sampling_;  // the release's defaults
   std::int64_t context_ = 0;
   std::int64_t started_ = 0;
-  Turns turns_;
   Metrics metrics_;
   std::function<HttpCounters()> counters_;
   std::atomic<bool> draining_{false};

@@ -1,5 +1,11 @@
 #include "serve/turns.h"
 
+#include <xxhash.h>
+
+#include <filesystem>
+
+#include "base/log.h"
+
 namespace hadal::serve {
 namespace {
 
@@ -7,9 +13,16 @@ namespace {
 // list node.
 std::size_t cost(const std::vector<TokenId>& ids) { return ids.size() * sizeof(TokenId) + 128; }
 
+// The key of a call covers the call's id and the turn's text; the file knows it as the id of a call.
+std::string name_of(const chat::TurnKey& key) { return fmt::format("{:016x}{:016x}", key.high, key.low); }
+
 }  // namespace
 
 std::optional<std::vector<TokenId>> Turns::find(const chat::TurnKey& key) const {
+  if (durable_) {
+    auto ids = durable_->find_turn({key.high, key.low});
+    return ids ? ids : durable_->find_call(name_of(key));
+  }
   const std::lock_guard lock(mutex_);
   const auto found = entries_.find(key);
   if (found == entries_.end()) return std::nullopt;
@@ -18,6 +31,13 @@ std::optional<std::vector<TokenId>> Turns::find(const chat::TurnKey& key) const 
 }
 
 void Turns::remember(std::span<const chat::TurnKey> keys, std::vector<TokenId> ids) {
+  if (durable_) {
+    std::vector<std::string> calls;
+    for (const chat::TurnKey& key : keys.subspan(1)) calls.push_back(name_of(key));
+    if (Status s = durable_->remember({keys[0].high, keys[0].low}, calls, ids); !s)
+      log_at(LogLevel::kWarn, "a turn is not remembered: {}", s.error().what);
+    return;
+  }
   const Ids shared = std::make_shared<const std::vector<TokenId>>(std::move(ids));
   const std::lock_guard lock(mutex_);
   for (const chat::TurnKey& key : keys) {
@@ -36,6 +56,13 @@ void Turns::remember(std::span<const chat::TurnKey> keys, std::vector<TokenId> i
     entries_.erase(oldest);
     order_.pop_back();
   }
+}
+
+Result<TurnMemory> open_turn_memory(const std::string& data, std::string_view tokenizer_json) {
+  std::error_code e;
+  std::filesystem::create_directories(data, e);
+  if (e) return fail(ErrorCode::kIo, "--data {}: cannot be made: {}", data, e.message());
+  return TurnMemory::open(data + "/turns", XXH3_64bits(tokenizer_json.data(), tokenizer_json.size()));
 }
 
 }  // namespace hadal::serve

@@ -82,8 +82,11 @@ bool BatchScheduler::collect() {
   for (const Waiting& w : gone) {
     // Nobody may be there to ask again for a detached job: it is noted as begun, and the next process goes on with it.
     const JobRequest& r = w.job->request();
-    if (logs_ && r.detached && !w.job->cancelled() && !w.interrupted) (void)logs_->begin(r, false);
-    finish_unstarted(w, JobFinish::kCancelled, {ErrorCode::kCancelled, ""});
+    Status noted;
+    if (logs_ && r.detached && !w.job->cancelled() && !w.interrupted)
+      if (auto begun = logs_->begin(r, false); !begun) noted = std::unexpected(begun.error());
+    finish_unstarted(w, noted ? JobFinish::kCancelled : JobFinish::kError,
+                     noted ? Error{ErrorCode::kCancelled, ""} : noted.error());
   }
   for (Waiting& w : admitted) admit(std::move(w));
   const bool all = [&] {

@@ -1,0 +1,1 @@
+add_dependencies(${target} hadal)  # program_test.cc runs the program

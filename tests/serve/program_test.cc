@@ -1,0 +1,171 @@
+// hadal serve with the embedded model, as a user starts it.
+#include <gtest/gtest.h>
+#include <signal.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <filesystem>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <thread>
+
+#include "cli/program.h"
+#include "serve/wire.h"
+#include "support/tiny_checkpoint.h"
+
+namespace hadal::serve {
+namespace {
+
+struct Program {
+  pid_t pid = -1;
+  int port = 0;
+  test::TemporaryFolder folder;
+
+  explicit Program(std::vector<std::string> more = {}) {
+    const std::string ready = folder.file("ready"), log = folder.file("log");
+    std::vector<std::string> words{HADAL_PROGRAM, "serve", "--port", "0", "--threads", "1", "--ready-file", ready};
+    words.insert(words.end(), more.begin(), more.end());
+    pid = fork();
+    if (pid == 0) {
+      if (!freopen(log.c_str(), "w", stderr)) _exit(9);
+      std::vector<char*> argv;
+      for (std::string& w : words) argv.push_back(w.data());
+      argv.push_back(nullptr);
+      execv(argv[0], argv.data());
+      _exit(9);
+    }
+    for (int i = 0; i < 1200 && !std::filesystem::exists(ready); ++i) std::this_thread::sleep_for(std::chrono::milliseconds(50));
+    std::string url;
+    std::ifstream(ready) >> url;
+    if (url.rfind(':') != std::string::npos) port = std::stoi(url.substr(url.rfind(':') + 1));
+    EXPECT_GT(port, 0) << url;
+  }
+  int stop(int signal = SIGTERM) {
+    kill(pid, signal);
+    int status = 0;
+    waitpid(std::exchange(pid, -1), &status, 0);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
+  }
+  ~Program() {
+    if (pid > 0) stop(SIGKILL);
+  }
+  std::string ask(std::string_view path, std::string_view body, std::string_view headers = "") {
+    Wire wire(port);
+    wire.send(post(path, body, headers));
+    return read_answer(wire);
+  }
+};
+
+constexpr std::string_view kHello = R"({"messages": [{"role": "user", "content": "Hello."}], "thinking": {"type": "disabled"}})";
+// Text without an end: nano is never told to stop.
+constexpr std::string_view kLong =
+    R"({"prompt": "The", "max_tokens": 100000, "temperature": 1, "seed": 1, "min_p": 0, "stream": true})";
+
+TEST(Serve, AnswersAndStopsOnSigterm) {
+  Program program;
+  const std::string answer = program.ask("/v1/chat/completions", kHello);
+  EXPECT_TRUE(answer.starts_with("HTTP/1.1 200 OK")) << answer;
+  EXPECT_NE(answer.find("\"finish_reason\":\"stop\""), std::string::npos) << answer;
+  EXPECT_EQ(program.stop(), 0);
+  EXPECT_FALSE(std::filesystem::exists(program.folder.file("ready")));
+}
+
+TEST(Serve, AStreamIsTheWholeAnswerInPieces) {
+  Program program;
+  const std::string whole = program.ask("/v1/chat/completions", kHello);
+  std::string body(kHello);
+  body.insert(1, "\"stream\": true, ");
+  Wire wire(program.port);
+  wire.send(post("/v1/chat/completions", body));
+  const std::string stream = wire.read("data: [DONE]\n\n\r\n0\r\n\r\n");
+  std::string text;
+  std::istringstream lines(stream);
+  for (std::string line; std::getline(lines, line);)
+    if (line.starts_with("data: {")) text += nlohmann::json::parse(line.substr(6))["choices"][0]["delta"].value("content", "");
+  EXPECT_FALSE(text.empty());
+  EXPECT_NE(whole.find("\"content\":\"" + text + "\""), std::string::npos) << whole << text;
+}
+
+TEST(Serve, LeavingEndsTheJobAndStoppingEndsTheRest) {
+  Program program;
+  {
+    Wire leaves(program.port);
+    leaves.send(post("/v1/completions", kLong));
+    EXPECT_NE(leaves.read("data: {"), "");
+  }
+  EXPECT_TRUE(program.ask("/v1/chat/completions", kHello).starts_with("HTTP/1.1 200 OK"));
+  Wire stays(program.port);
+  stays.send(post("/v1/completions", kLong));
+  stays.read("data: {");
+  const auto start = std::chrono::steady_clock::now();
+  EXPECT_EQ(program.stop(), 0);
+  EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(8));
+  const std::string rest = stays.read();
+  EXPECT_NE(rest.find("the server stopped this answer"), std::string::npos) << rest.substr(rest.size() > 500 ? rest.size() - 500 : 0);
+}
+
+TEST(Serve, ADetachedRequestOutlivesItsConnection) {
+  Program program;
+  const std::string_view ask = R"({"prompt": "The", "max_tokens": 400, "stream": true})";
+  {
+    Wire wire(program.port);
+    wire.send(post("/v1/completions", ask, "X-Hadal-Detach: true\r\nIdempotency-Key: mine\r\n"));
+    wire.read("data: {");
+  }
+  Wire again(program.port);
+  again.send(get("/v1/jobs/mine"));
+  const std::string stream = again.read("[DONE]");
+  EXPECT_NE(stream.find("\"finish_reason\":\"length\""), std::string::npos);
+  const std::string joined = program.ask("/v1/completions", R"({"prompt": "The", "max_tokens": 400})", "Idempotency-Key: mine\r\n");
+  EXPECT_NE(joined.find("\"completion_tokens\":400"), std::string::npos) << joined;
+}
+
+TEST(Serve, LargeAndBrokenRequestsHarmNobody) {
+  Program program({"--max-body", "1M"});
+  EXPECT_TRUE(program.ask("/v1/messages", std::string(2 << 20, 'x')).starts_with("HTTP/1.1 413"));
+  const std::string refused = program.ask("/v1/messages", "{\"messages\": [\xff]}");
+  EXPECT_NE(refused.find("{\"type\":\"error\""), std::string::npos) << refused;
+  EXPECT_TRUE(program.ask("/v1/chat/completions", kHello).starts_with("HTTP/1.1 200 OK"));
+}
+
+TEST(Serve, RefusesToOpenTheDoorWithoutAKey) {
+  Ran ran = run_program("$H serve --port 0 --host 0.0.0.0");
+  EXPECT_EQ(ran.status, 2);
+  EXPECT_NE(ran.err.find("give --api-key-file"), std::string::npos) << ran.err;
+  ran = run_program("$H serve --port 0 --host localhost");
+  EXPECT_EQ(ran.status, 2);
+  const test::TemporaryFolder folder;
+  const std::string keys = folder.write("keys", "0123456789abcdef0123\n");
+  chmod(keys.c_str(), 0644);
+  ran = run_program("$H serve --port 0 --api-key-file " + keys);
+  EXPECT_EQ(ran.status, 2);
+  EXPECT_NE(ran.err.find("chmod 600"), std::string::npos) << ran.err;
+  chmod(keys.c_str(), 0600);
+  Program program({"--api-key-file", keys});
+  EXPECT_TRUE(program.ask("/v1/chat/completions", kHello).starts_with("HTTP/1.1 401"));
+  EXPECT_TRUE(program.ask("/v1/chat/completions", kHello, "Authorization: Bearer 0123456789abcdef0123\r\n").starts_with("HTTP/1.1 200"));
+}
+
+TEST(Serve, RemembersTurnsAcrossARestart) {
+  const test::TemporaryFolder data;
+  const std::string first = R"({"role": "user", "content": "Hello."})";
+  std::string trace[2];
+  std::string content;
+  for (int run = 0; run < 2; ++run) {
+    Program program({"--data", data.path(), "--trace", data.file("trace" + std::to_string(run))});
+    std::string body = R"({"messages": [)" + first;
+    if (run == 1) body += R"(, {"role": "assistant", "content": )" + nlohmann::json(content).dump() + R"(}, {"role": "user", "content": "Hello."})";
+    const std::string answer = program.ask("/v1/chat/completions", body + "], \"max_tokens\": 300}");
+    ASSERT_TRUE(answer.starts_with("HTTP/1.1 200")) << answer;
+    content = nlohmann::json::parse(answer.substr(answer.find("\r\n\r\n") + 4))["choices"][0]["message"]["content"];
+    EXPECT_EQ(program.stop(), 0);
+    std::ostringstream text;
+    text << std::ifstream(data.file("trace" + std::to_string(run))).rdbuf();
+    trace[run] = text.str();
+  }
+  EXPECT_NE(trace[1].find("\"turns_as_sampled\": 1, \"turns_rendered\": 0"), std::string::npos) << trace[1];
+}
+
+}  // namespace
+}  // namespace hadal::serve
