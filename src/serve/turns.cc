@@ -13,16 +13,10 @@ namespace {
 // list node.
 std::size_t cost(const std::vector<TokenId>& ids) { return ids.size() * sizeof(TokenId) + 128; }
 
-// The key of a call covers the call's id and the turn's text; the file knows it as the id of a call.
-std::string name_of(const chat::TurnKey& key) { return fmt::format("{:016x}{:016x}", key.high, key.low); }
-
 }  // namespace
 
 std::optional<std::vector<TokenId>> Turns::find(const chat::TurnKey& key) const {
-  if (durable_) {
-    auto ids = durable_->find_turn({key.high, key.low});
-    return ids ? ids : durable_->find_call(name_of(key));
-  }
+  if (durable_) return durable_->find_turn({key.high, key.low});
   const std::lock_guard lock(mutex_);
   const auto found = entries_.find(key);
   if (found == entries_.end()) return std::nullopt;
@@ -32,9 +26,9 @@ std::optional<std::vector<TokenId>> Turns::find(const chat::TurnKey& key) const 
 
 void Turns::remember(std::span<const chat::TurnKey> keys, std::vector<TokenId> ids) {
   if (durable_) {
-    std::vector<std::string> calls;
-    for (const chat::TurnKey& key : keys.subspan(1)) calls.push_back(name_of(key));
-    if (Status s = durable_->remember({keys[0].high, keys[0].low}, calls, ids); !s)
+    std::vector<TurnKey> names;
+    for (const chat::TurnKey& key : keys) names.push_back({key.high, key.low});
+    if (Status s = durable_->remember(names, {}, ids); !s)
       log_at(LogLevel::kWarn, "a turn is not remembered: {}", s.error().what);
     return;
   }

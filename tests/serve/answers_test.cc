@@ -1,5 +1,5 @@
-// Runs answers/*.txt: what a model may write, and what clients must be shown, by every API, whole and streamed, token by
-// token and byte by byte.
+// Runs answers/*.txt: what a model may write, and what clients must be shown, by every API, whole and streamed, token
+// by token and byte by byte.
 //
 // A file is settings ("thinking: yes", "cut: yes" for an answer that a limit ended, "stop: TEXT", "parallel: no"), then
 // "--- tools" with one schema a line, "--- completion" with the model's text, and "=== answer" with what must be shown.
@@ -72,7 +72,9 @@ std::vector<Json> events_of(const std::string& stream) {
     if (line.starts_with("data: ") && line != "data: [DONE]") out.push_back(Json::parse(line.substr(6)));
   return out;
 }
-std::string string_at(const Json& j, const char* key) { return j.contains(key) && j[key].is_string() ? j[key].get<std::string>() : ""; }
+std::string string_at(const Json& j, const char* key) {
+  return j.contains(key) && j[key].is_string() ? j[key].get<std::string>() : "";
+}
 
 Shown chat_shown(const Json& j) {
   Shown s;
@@ -156,7 +158,8 @@ Shown responses_streamed(const std::string& stream) {
   for (const Json& e : events_of(stream)) {
     EXPECT_EQ(e["sequence_number"], sequence++);
     const std::string type = e["type"];
-    if (type == "response.output_item.added" && e["item"]["type"] == "function_call") s.calls.emplace_back(e["item"]["name"], "");
+    if (type == "response.output_item.added" && e["item"]["type"] == "function_call")
+      s.calls.emplace_back(e["item"]["name"], "");
     if (type == "response.reasoning_summary_text.delta") s.reasoning += e["delta"];
     if (type == "response.output_text.delta") s.content += e["delta"];
     if (type == "response.function_call_arguments.delta") s.calls.back().second += e["delta"];
@@ -248,7 +251,8 @@ TEST(Answers, AreShownAsTheirFilesSay) {
         ask["stream"] = true;
         const auto streamed = station.ask("POST", api.path, ask.dump());
         ASSERT_TRUE(streamed->streamed);
-        EXPECT_EQ(spelled(without_open_call(api.streamed(streamed->stream), shown).text()), spelled(expected)) << streamed->stream;
+        EXPECT_EQ(spelled(without_open_call(api.streamed(streamed->stream), shown).text()), spelled(expected))
+            << streamed->stream;
       }
     }
   }

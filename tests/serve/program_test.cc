@@ -1,4 +1,6 @@
 // hadal serve with the embedded model, as a user starts it.
+#include "cli/program.h"
+
 #include <gtest/gtest.h>
 #include <signal.h>
 #include <sys/stat.h>
@@ -10,7 +12,6 @@
 #include <nlohmann/json.hpp>
 #include <thread>
 
-#include "cli/program.h"
 #include "serve/wire.h"
 #include "support/tiny_checkpoint.h"
 
@@ -35,7 +36,8 @@ struct Program {
       execv(argv[0], argv.data());
       _exit(9);
     }
-    for (int i = 0; i < 1200 && !std::filesystem::exists(ready); ++i) std::this_thread::sleep_for(std::chrono::milliseconds(50));
+    for (int i = 0; i < 1200 && !std::filesystem::exists(ready); ++i)
+      std::this_thread::sleep_for(std::chrono::milliseconds(50));
     std::string url;
     std::ifstream(ready) >> url;
     if (url.rfind(':') != std::string::npos) port = std::stoi(url.substr(url.rfind(':') + 1));
@@ -57,7 +59,8 @@ struct Program {
   }
 };
 
-constexpr std::string_view kHello = R"({"messages": [{"role": "user", "content": "Hello."}], "thinking": {"type": "disabled"}})";
+constexpr std::string_view kHello =
+    R"({"messages": [{"role": "user", "content": "Hello."}], "thinking": {"type": "disabled"}})";
 // Text without an end: nano is never told to stop.
 constexpr std::string_view kLong =
     R"({"prompt": "The", "max_tokens": 100000, "temperature": 1, "seed": 1, "min_p": 0, "stream": true})";
@@ -82,7 +85,8 @@ TEST(Serve, AStreamIsTheWholeAnswerInPieces) {
   std::string text;
   std::istringstream lines(stream);
   for (std::string line; std::getline(lines, line);)
-    if (line.starts_with("data: {")) text += nlohmann::json::parse(line.substr(6))["choices"][0]["delta"].value("content", "");
+    if (line.starts_with("data: {"))
+      text += nlohmann::json::parse(line.substr(6))["choices"][0]["delta"].value("content", "");
   EXPECT_FALSE(text.empty());
   EXPECT_NE(whole.find("\"content\":\"" + text + "\""), std::string::npos) << whole << text;
 }
@@ -102,7 +106,8 @@ TEST(Serve, LeavingEndsTheJobAndStoppingEndsTheRest) {
   EXPECT_EQ(program.stop(), 0);
   EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(8));
   const std::string rest = stays.read();
-  EXPECT_NE(rest.find("the server stopped this answer"), std::string::npos) << rest.substr(rest.size() > 500 ? rest.size() - 500 : 0);
+  EXPECT_NE(rest.find("the server stopped this answer"), std::string::npos)
+      << rest.substr(rest.size() > 500 ? rest.size() - 500 : 0);
 }
 
 TEST(Serve, ADetachedRequestOutlivesItsConnection) {
@@ -117,7 +122,8 @@ TEST(Serve, ADetachedRequestOutlivesItsConnection) {
   again.send(get("/v1/jobs/mine"));
   const std::string stream = again.read("[DONE]");
   EXPECT_NE(stream.find("\"finish_reason\":\"length\""), std::string::npos);
-  const std::string joined = program.ask("/v1/completions", R"({"prompt": "The", "max_tokens": 400})", "Idempotency-Key: mine\r\n");
+  const std::string joined =
+      program.ask("/v1/completions", R"({"prompt": "The", "max_tokens": 400})", "Idempotency-Key: mine\r\n");
   EXPECT_NE(joined.find("\"completion_tokens\":400"), std::string::npos) << joined;
 }
 
@@ -144,7 +150,8 @@ TEST(Serve, RefusesToOpenTheDoorWithoutAKey) {
   chmod(keys.c_str(), 0600);
   Program program({"--api-key-file", keys});
   EXPECT_TRUE(program.ask("/v1/chat/completions", kHello).starts_with("HTTP/1.1 401"));
-  EXPECT_TRUE(program.ask("/v1/chat/completions", kHello, "Authorization: Bearer 0123456789abcdef0123\r\n").starts_with("HTTP/1.1 200"));
+  EXPECT_TRUE(program.ask("/v1/chat/completions", kHello, "Authorization: Bearer 0123456789abcdef0123\r\n")
+                  .starts_with("HTTP/1.1 200"));
 }
 
 TEST(Serve, RemembersTurnsAcrossARestart) {
@@ -155,7 +162,9 @@ TEST(Serve, RemembersTurnsAcrossARestart) {
   for (int run = 0; run < 2; ++run) {
     Program program({"--data", data.path(), "--trace", data.file("trace" + std::to_string(run))});
     std::string body = R"({"messages": [)" + first;
-    if (run == 1) body += R"(, {"role": "assistant", "content": )" + nlohmann::json(content).dump() + R"(}, {"role": "user", "content": "Hello."})";
+    if (run == 1)
+      body += R"(, {"role": "assistant", "content": )" + nlohmann::json(content).dump() +
+              R"(}, {"role": "user", "content": "Hello."})";
     const std::string answer = program.ask("/v1/chat/completions", body + "], \"max_tokens\": 300}");
     ASSERT_TRUE(answer.starts_with("HTTP/1.1 200")) << answer;
     content = nlohmann::json::parse(answer.substr(answer.find("\r\n\r\n") + 4))["choices"][0]["message"]["content"];

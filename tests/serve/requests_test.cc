@@ -1,8 +1,8 @@
 // Runs requests/*.txt: what is asked and what is answered, as text.
 //
 // A file is a list of exchanges. Each begins "> METHOD PATH", then header lines ">> NAME: VALUE" and a body; then
-// "< STATUS", header lines "<< NAME: VALUE" that the answer must have, and lines the answer must contain. "# " lines are
-// comments, "! WORDS" lines are for the model: what it writes from here on.
+// "< STATUS", header lines "<< NAME: VALUE" that the answer must have, and lines the answer must contain. "# " lines
+// are comments, "! WORDS" lines are for the model: what it writes from here on.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -24,7 +24,9 @@ struct Conversation {
   std::vector<std::string> contains;
 };
 
-Header header_of(const std::string& text) { return {text.substr(0, text.find(": ")), text.substr(text.find(": ") + 2)}; }
+Header header_of(const std::string& text) {
+  return {text.substr(0, text.find(": ")), text.substr(text.find(": ") + 2)};
+}
 
 std::vector<Conversation> read_conversations(const std::filesystem::path& path) {
   std::ifstream file(path);
@@ -71,9 +73,11 @@ TEST(Requests, AreAnsweredAsTheirFilesSay) {
       EXPECT_EQ(exchange->answer.status, c.status) << exchange->answer.body;
       const std::string body = exchange->streamed ? exchange->stream : exchange->answer.body;
       EXPECT_TRUE(chat::is_utf8(body));
-      for (const std::string& part : c.contains) EXPECT_NE(body.find(part), std::string::npos) << part << "\nin: " << body;
+      for (const std::string& part : c.contains)
+        EXPECT_NE(body.find(part), std::string::npos) << part << "\nin: " << body;
       for (const Header& wanted : c.gets) {
-        const auto found = std::ranges::find_if(exchange->answer.headers, [&](const Header& h) { return h.name == wanted.name; });
+        const auto found =
+            std::ranges::find_if(exchange->answer.headers, [&](const Header& h) { return h.name == wanted.name; });
         ASSERT_NE(found, exchange->answer.headers.end()) << wanted.name;
         EXPECT_NE(found->value.find(wanted.value), std::string::npos) << found->value;
       }
@@ -86,24 +90,26 @@ TEST(Requests, NonsenseIsRefusedInEveryDialectsShape) {
   Station station;
   std::string deep = "{\"messages\": ";
   for (int i = 0; i < 600; ++i) deep += '[';
-  const std::string bodies[] = {"",
-                                "{",
-                                "[]",
-                                "null",
-                                "\"messages\"",
-                                "{\"messages\": 5}",
-                                "{\"messages\": [5]}",
-                                "{\"messages\": [{}]}",
-                                "{\"messages\": [{\"role\": 5}]}",
-                                "{\"messages\": [{\"role\": \"user\", \"content\": {\"a\": 1}}]}",
-                                "{\"messages\": [{\"role\": \"user\", \"content\": \"\xff\xfe\"}]}",
-                                "{\"input\": 7, \"prompt\": {}, \"messages\": {}}",
-                                "{\"messages\": [{\"role\": \"user\", \"content\": [null]}]}",
-                                "{\"messages\": [{\"role\": \"assistant\", \"tool_calls\": [{}], \"content\": [{\"type\": \"tool_use\"}]}]}",
-                                deep,
-                                std::string("{\"a\": [") + std::string(7'000'000, ',') + "]}",
-                                std::string(1 << 20, ' ')};
-  for (const char* path : {"/v1/chat/completions", "/v1/completions", "/v1/responses", "/v1/messages", "/v1/messages/count_tokens", "/tokenize", "/detokenize"}) {
+  const std::string bodies[] = {
+      "",
+      "{",
+      "[]",
+      "null",
+      "\"messages\"",
+      "{\"messages\": 5}",
+      "{\"messages\": [5]}",
+      "{\"messages\": [{}]}",
+      "{\"messages\": [{\"role\": 5}]}",
+      "{\"messages\": [{\"role\": \"user\", \"content\": {\"a\": 1}}]}",
+      "{\"messages\": [{\"role\": \"user\", \"content\": \"\xff\xfe\"}]}",
+      "{\"input\": 7, \"prompt\": {}, \"messages\": {}}",
+      "{\"messages\": [{\"role\": \"user\", \"content\": [null]}]}",
+      "{\"messages\": [{\"role\": \"assistant\", \"tool_calls\": [{}], \"content\": [{\"type\": \"tool_use\"}]}]}",
+      deep,
+      std::string("{\"a\": [") + std::string(7'000'000, ',') + "]}",
+      std::string(1 << 20, ' ')};
+  for (const char* path : {"/v1/chat/completions", "/v1/completions", "/v1/responses", "/v1/messages",
+                           "/v1/messages/count_tokens", "/tokenize", "/detokenize"}) {
     for (const std::string& body : bodies) {
       SCOPED_TRACE(std::string(path) + " " + body.substr(0, 80));
       const auto exchange = station.ask("POST", path, body);
@@ -121,7 +127,8 @@ TEST(Requests, NonsenseIsRefusedInEveryDialectsShape) {
 
 TEST(Requests, SamplingGoesToTheSchedulerAsAsked) {
   Station station;
-  station.ask("POST", "/v1/chat/completions", R"({"messages": [{"role": "user", "content": "x"}], "temperature": 0.5, "top_p": 0.9,
+  station.ask("POST", "/v1/chat/completions",
+              R"({"messages": [{"role": "user", "content": "x"}], "temperature": 0.5, "top_p": 0.9,
     "top_k": 7, "min_p": 0.1, "seed": 42, "max_completion_tokens": 9, "stop": ["a", "b"], "n": 3, "logprobs": true,
     "top_logprobs": 4, "thinking": {"type": "enabled", "budget_tokens": 11}, "user": "me"})");
   ASSERT_EQ(station.model->asked.size(), 3u);
@@ -166,15 +173,18 @@ TEST(Requests, EffortsReachThePromptByGeneration) {
 TEST(Requests, ACallThatMustBeMadeIsOpened) {
   Station station;
   station.model->completion = "bash\">\n\n</｜DSML｜invoke>\n</｜DSML｜tool_calls>";
-  const std::string tools = R"("tools": [{"type": "function", "function": {"name": "bash"}}], "reasoning_effort": "none")";
-  auto answer = station.ask("POST", "/v1/chat/completions",
-                            R"({"messages": [{"role": "user", "content": "x"}], "tool_choice": "required", )" + tools + "}");
+  const std::string tools =
+      R"("tools": [{"type": "function", "function": {"name": "bash"}}], "reasoning_effort": "none")";
+  auto answer =
+      station.ask("POST", "/v1/chat/completions",
+                  R"({"messages": [{"role": "user", "content": "x"}], "tool_choice": "required", )" + tools + "}");
   EXPECT_NE(answer->answer.body.find("\"name\":\"bash\""), std::string::npos) << answer->answer.body;
   EXPECT_EQ(nano_files().tokenizer->decode(station.model->asked[0].after_thinking).value(),
             "\n\n<｜DSML｜tool_calls>\n<｜DSML｜invoke name=\"");
   station.model->completion = "\n</｜DSML｜invoke>\n</｜DSML｜tool_calls>";
-  answer = station.ask("POST", "/v1/messages",
-                       R"({"messages": [{"role": "user", "content": "x"}], "max_tokens": 99, "thinking": {"type": "disabled"},
+  answer = station.ask(
+      "POST", "/v1/messages",
+      R"({"messages": [{"role": "user", "content": "x"}], "max_tokens": 99, "thinking": {"type": "disabled"},
                            "tool_choice": {"type": "tool", "name": "bash"}, "tools": [{"name": "bash", "input_schema": {}}]})");
   EXPECT_NE(answer->answer.body.find("\"name\":\"bash\",\"input\":{}"), std::string::npos) << answer->answer.body;
 }
@@ -182,7 +192,8 @@ TEST(Requests, ACallThatMustBeMadeIsOpened) {
 TEST(Requests, AnIdempotencyKeyJoinsAndCanBeAttachedTo) {
   Station station;
   station.model->completion = "<think>Hm.</think>Hello.";
-  const std::string ask = R"({"messages": [{"role": "user", "content": "x"}], "stream": true, "thinking": {"type": "disabled"}})";
+  const std::string ask =
+      R"({"messages": [{"role": "user", "content": "x"}], "stream": true, "thinking": {"type": "disabled"}})";
   const auto first = station.ask("POST", "/v1/chat/completions", ask, {{"Idempotency-Key", "k 1"}});
   const auto second = station.ask("POST", "/v1/chat/completions", ask, {{"Idempotency-Key", "k 1"}});
   EXPECT_EQ(station.model->jobs.size(), 1u);
@@ -203,9 +214,14 @@ TEST(Requests, KeysAdmitAndNothingElseDoes) {
   const std::string ask = R"({"messages": [{"role": "user", "content": "x"}]})";
   EXPECT_EQ(station.ask("POST", "/v1/chat/completions", ask)->answer.status, 401);
   EXPECT_EQ(station.ask("POST", "/v1/chat/completions", ask, {{"Authorization", "Bearer secret"}})->answer.status, 401);
-  EXPECT_EQ(station.ask("POST", "/v1/chat/completions", ask, {{"Authorization", "Bearer secret-secret-secret-1"}})->answer.status, 200);
-  EXPECT_EQ(station.ask("POST", "/v1/messages", R"({"max_tokens": 5, "messages": [{"role": "user", "content": "x"}]})",
-                        {{"x-api-key", "secret-secret-secret-2"}})->answer.status, 200);
+  EXPECT_EQ(station.ask("POST", "/v1/chat/completions", ask, {{"Authorization", "Bearer secret-secret-secret-1"}})
+                ->answer.status,
+            200);
+  EXPECT_EQ(station
+                .ask("POST", "/v1/messages", R"({"max_tokens": 5, "messages": [{"role": "user", "content": "x"}]})",
+                     {{"x-api-key", "secret-secret-secret-2"}})
+                ->answer.status,
+            200);
   EXPECT_EQ(station.model->asked[0].client, "anna");
   EXPECT_EQ(station.model->asked[1].client, "key2");
   EXPECT_EQ(station.ask("GET", "/healthz", "")->answer.status, 200);
@@ -219,17 +235,25 @@ TEST(Requests, WithoutAKeyOnlyThisMachineIsAnswered) {
   EXPECT_EQ(station.ask("GET", "/v1/models", "", {{"Host", "localhost:8420"}})->answer.status, 200);
   EXPECT_EQ(station.ask("GET", "/v1/models", "", {{"Host", "[::1]:8420"}})->answer.status, 200);
   EXPECT_EQ(station.ask("GET", "/v1/models", "", {{"Host", "evil.example"}})->answer.status, 403);
-  EXPECT_EQ(station.ask("GET", "/v1/models", "", {{"Host", "localhost"}, {"Origin", "https://evil.example"}})->answer.status, 403);
-  EXPECT_EQ(station.ask("GET", "/v1/models", "", {{"Host", "localhost"}, {"Origin", "http://localhost:3000"}})->answer.status, 200);
+  EXPECT_EQ(
+      station.ask("GET", "/v1/models", "", {{"Host", "localhost"}, {"Origin", "https://evil.example"}})->answer.status,
+      403);
+  EXPECT_EQ(
+      station.ask("GET", "/v1/models", "", {{"Host", "localhost"}, {"Origin", "http://localhost:3000"}})->answer.status,
+      200);
 }
 
 TEST(Requests, RulesTakeNoncesOut) {
   ServiceOptions options;
-  options.rewriting = Rewriting::parse(R"([{"name": "nonce", "pattern": "nonce=[0-9a-f]+\\n", "replacement": ""}])", "rules").value();
+  options.rewriting =
+      Rewriting::parse(R"([{"name": "nonce", "pattern": "nonce=[0-9a-f]+\\n", "replacement": ""}])", "rules").value();
   Station station(std::move(options));
   for (const char* nonce : {"1f", "2e"})
-    station.ask("POST", "/v1/chat/completions",
-                fmt::format(R"({{"messages": [{{"role": "system", "content": "nonce={}\nYou help."}}, {{"role": "user", "content": "nonce=1f\nx"}}]}})", nonce));
+    station.ask(
+        "POST", "/v1/chat/completions",
+        fmt::format(
+            R"({{"messages": [{{"role": "system", "content": "nonce={}\nYou help."}}, {{"role": "user", "content": "nonce=1f\nx"}}]}})",
+            nonce));
   EXPECT_EQ(station.model->asked[0].prompt, station.model->asked[1].prompt);
   const std::string text = nano_files().tokenizer->decode(station.model->asked[0].prompt).value();
   EXPECT_TRUE(text.starts_with("<｜begin▁of▁sentence｜>You help.<｜User｜>nonce=1f")) << text;
@@ -242,14 +266,23 @@ TEST(Requests, FiftyRoundsExtendWhatWasSampled) {
   using Json = nlohmann::ordered_json;
   Station station;
   Json messages = {{{"role", "user"}, {"content", "Begin."}}};
-  const Json tools = {{{"type", "function"}, {"function", {{"name", "step"}, {"parameters", {{"type", "object"}, {"properties", {{"n", {{"type", "integer"}}}, {"s", {{"type", "string"}}}}}}}}}}};
+  const Json tools = {
+      {{"type", "function"},
+       {"function",
+        {{"name", "step"},
+         {"parameters",
+          {{"type", "object"}, {"properties", {{"n", {{"type", "integer"}}}, {"s", {{"type", "string"}}}}}}}}}}};
   std::vector<TokenId> past;
   for (int round = 0; round < 50; ++round) {
     station.model->by_bytes = round % 2 == 0;
     station.model->completion = fmt::format(
-        "Thought {}.\n</think>Text.\n\n<｜DSML｜tool_calls>\n<｜DSML｜invoke name=\"step\">\n<｜DSML｜parameter name=\"n\" string=\"false\">{}</｜DSML｜parameter>\n"
-        "<｜DSML｜parameter name=\"s\" string=\"true\">é\"</｜DSML｜parameter>\n</｜DSML｜invoke>\n</｜DSML｜tool_calls>", round, round);
-    const auto exchange = station.ask("POST", "/v1/chat/completions", Json{{"messages", messages}, {"tools", tools}}.dump());
+        "Thought {}.\n</think>Text.\n\n<｜DSML｜tool_calls>\n<｜DSML｜invoke name=\"step\">\n<｜DSML｜parameter "
+        "name=\"n\" string=\"false\">{}</｜DSML｜parameter>\n"
+        "<｜DSML｜parameter name=\"s\" "
+        "string=\"true\">é\"</｜DSML｜parameter>\n</｜DSML｜invoke>\n</｜DSML｜tool_calls>",
+        round, round);
+    const auto exchange =
+        station.ask("POST", "/v1/chat/completions", Json{{"messages", messages}, {"tools", tools}}.dump());
     const std::vector<TokenId>& prompt = station.model->asked.back().prompt;
     ASSERT_GT(prompt.size(), past.size());
     ASSERT_TRUE(std::equal(past.begin(), past.end(), prompt.begin())) << "round " << round;
@@ -260,7 +293,9 @@ TEST(Requests, FiftyRoundsExtendWhatWasSampled) {
     message.erase("reasoning_content");
     message["tool_calls"][0]["function"]["arguments"] = fmt::format(R"({{"s":"\u00e9\"","n":{}e0}})", round);
     messages.push_back(message);
-    messages.push_back({{"role", "tool"}, {"tool_call_id", message["tool_calls"][0]["id"]}, {"content", {{{"type", "text"}, {"text", "ok"}}}}});
+    messages.push_back({{"role", "tool"},
+                        {"tool_call_id", message["tool_calls"][0]["id"]},
+                        {"content", {{{"type", "text"}, {"text", "ok"}}}}});
   }
 }
 

@@ -51,10 +51,10 @@ class ScriptedJob final : public Job {
 
 class Scripted final : public Scheduler {
  public:
-  std::string completion;      // what the model writes; markers spelled in it are their tokens
-  bool by_bytes = false;       // one token for every byte, where the vocabulary has it
-  bool ends = true;            // false: the limit cuts the completion off
-  bool busy = false;           // refuses
+  std::string completion;  // what the model writes; markers spelled in it are their tokens
+  bool by_bytes = false;   // one token for every byte, where the vocabulary has it
+  bool ends = true;        // false: the limit cuts the completion off
+  bool busy = false;       // refuses
   std::vector<JobRequest> asked;
   std::vector<std::shared_ptr<ScriptedJob>> jobs;
 
@@ -190,7 +190,8 @@ struct Station {
     if (options.model.empty()) options.model = "nano";
     service = std::make_unique<Service>(std::move(scheduler), std::move(options));
   }
-  std::shared_ptr<FakeExchange> ask(std::string method, std::string path, std::string body, std::vector<Header> headers = {}) {
+  std::shared_ptr<FakeExchange> ask(std::string method, std::string path, std::string body,
+                                    std::vector<Header> headers = {}) {
     Request r;
     r.id = "request";
     r.method = std::move(method);
