@@ -38,7 +38,7 @@ class PrefixDiskTest : public testing::Test {
  protected:
   static void SetUpTestSuite() {
     model_ = tiny_model(true);
-    line_ = random_ids(*model_, 2250, 1);
+    line_ = random_ids(*model_, 2260, 1);
   }
   static void TearDownTestSuite() { model_.reset(); }
 
@@ -128,10 +128,10 @@ TEST_F(PrefixDiskTest, FindsEverythingAfterARestart) {
 TEST_F(PrefixDiskTest, EditedPastsAreRefilledFromDisk) {
   {
     auto store = open();
-    keep_line(*store, {2300});
+    keep_line(*store, {2240});
   }
   const Ids tail = random_ids(*model_, 30, 2);
-  for (std::size_t at : {1500, 2048, 2250}) {
+  for (std::size_t at : {1500, 2048, 2200}) {
     auto store = open();
     Ids edited(line_.begin(), line_.begin() + static_cast<std::ptrdiff_t>(at));
     edited.insert(edited.end(), tail.begin(), tail.end());
