@@ -4,13 +4,11 @@
 
 #include "cache/page.h"
 #include "machine/cores.h"
-#include "weights/checkpoint.h"
 
 namespace hadal {
 
-ExpertPlacement place_experts(const Checkpoint& checkpoint, const ModelOptions& options, std::int64_t context,
+ExpertPlacement place_experts(const ModelConfig& c, const ModelOptions& options, std::int64_t context,
                               std::int64_t expert_memory) {
-  const ModelConfig& c = checkpoint.config();
   const RowFormat format = row_format(c, options.numerics);
   const std::int64_t threads = options.threads > 0 ? options.threads : available_cores();
   const std::int64_t step = std::min(context, preferred_step(c));

@@ -5,9 +5,9 @@
 
 namespace hadal {
 
-// Where the experts of `checkpoint` go when a session of `context` tokens is to run beside them. `expert_memory` is a
+// Where the experts of a model go when a session of `context` tokens is to run beside them. `expert_memory` is a
 // size or one of ExpertPlacement's two words.
-ExpertPlacement place_experts(const Checkpoint& checkpoint, const ModelOptions& options, std::int64_t context,
+ExpertPlacement place_experts(const ModelConfig& config, const ModelOptions& options, std::int64_t context,
                               std::int64_t expert_memory);
 
 }  // namespace hadal

@@ -239,6 +239,7 @@ class CommandLine {
     plots(c, o.plots, "work and cache against context");
     c->add_flag("--quick", o.quick, "count only: do not time the model's layers and its disk, which takes ten seconds");
     threads(c, o.threads);
+    expert_memory(c, o.expert_memory);
     json(c, o.json);
   }
 

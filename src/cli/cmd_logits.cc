@@ -112,7 +112,7 @@ Result<Engine> float_engine(std::shared_ptr<const Checkpoint> checkpoint, const 
   wanted.plain_frequencies = std::move(tables.plain);
   wanted.compressed_frequencies = std::move(tables.compressed);
   const std::int64_t context = std::min<std::int64_t>(kPlacedContext, checkpoint->config().max_position_embeddings);
-  const ExpertPlacement placement = place_experts(*checkpoint, wanted, context, options.expert_memory);
+  const ExpertPlacement placement = place_experts(checkpoint->config(), wanted, context, options.expert_memory);
   ModelWeights weights = HADAL_TRY(load_weights(std::move(checkpoint), placement, options.repack_cache));
   const std::shared_ptr<Model> model = HADAL_TRY(Model::create(std::move(weights), std::move(wanted)));
   Sequence empty = HADAL_TRY(Sequence::create(model, options.mtp));

@@ -78,8 +78,6 @@ class Runner {
   Runner(const RunOptions& options, Engine engine) : options_(options), engine_(std::move(engine)) {}
 
   Status start() {
-    // Measured before the session takes memory: the buffers it reads would come on top of the largest session.
-    if (engine_.model && (options_.json || !options_.quiet)) bandwidth();
     timeline_ = HADAL_TRY(engine_.new_timeline());
     sampling_ = engine_.default_sampling();
     if (options_.temperature) sampling_.temperature = *options_.temperature;
@@ -171,7 +169,7 @@ class Runner {
     return out;
   }
 
-  // Tokens per second, and the share of the machine's memory bandwidth that decoding reached.
+  // Tokens per second, and the share of a plain read of the weights that decoding reached.
   void print_statistics(const GenerateResult& g) {
     if (options_.quiet || options_.json) return;
     std::string line =
@@ -180,8 +178,8 @@ class Runner {
     if (engine_.model) {
       double rate = static_cast<double>(decode_weight_bytes(engine_.model->weights())) * g.decode_rate();
       double limit = bandwidth();
-      line += fmt::format(" = {:.2f} GB/s of weights, {:.0f}% of the {:.1f} GB/s this machine reads", rate / 1e9,
-                          100 * rate / limit, limit / 1e9);
+      line += fmt::format(" = {:.2f} GB/s of weights, {:.0f}% of the {:.1f} GB/s that a plain read of them reaches",
+                          rate / 1e9, 100 * rate / limit, limit / 1e9);
     }
     if (const ExpertStats* e = engine_.model ? engine_.model->expert_stats() : nullptr)
       line += fmt::format(
@@ -193,7 +191,7 @@ class Runner {
   }
 
   double bandwidth() {
-    if (bandwidth_ == 0) bandwidth_ = measured_read_bandwidth(engine_.model->threads());
+    if (bandwidth_ == 0) bandwidth_ = measured_read_rate(engine_.model->weights().resident(), engine_.model->threads());
     return bandwidth_;
   }
   const Engine& engine() const { return engine_; }

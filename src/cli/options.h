@@ -87,6 +87,7 @@ struct PlanOptions {
   std::int64_t context = 1048576;
   std::vector<std::string> plots;  // .svg and .png files of work and cache against context
   int threads = 0;
+  std::int64_t expert_memory = kExpertsAuto;
   bool quick = false;  // nothing timed but bandwidth and instructions
   bool json = false;
 };

@@ -29,10 +29,12 @@ bool named(const ModelPlan& plan) {
   return std::find(names.begin(), names.end(), plan.name) != names.end();
 }
 
-std::string command_for(const ModelPlan& plan, const PlacementPlan& placement) {
+std::string command_for(const ModelPlan& plan, const PlacementPlan& placement, std::int64_t expert_memory) {
   if (placement.placement == Placement::kNone) return "";
   std::string out = "hadal run";
   if (plan.name != "nano") out += named(plan) ? " --model DIRECTORY" : " --model " + plan.name;
+  if (expert_memory == kExpertsAll) out += " --expert-memory all";
+  if (expert_memory >= 0 && expert_memory != kExpertsAll) out += fmt::format(" --expert-memory {}", expert_memory);
   const std::int64_t longest = std::min(placement.longest_context, plan.config->max_position_embeddings);
   if (longest < plan.config->max_position_embeddings) out += fmt::format(" --context {}", longest);
   return out;
@@ -84,8 +86,8 @@ Result<PlanSpeed> measure_plan_speed(const ModelPlan& plan, const Checkpoint* ch
         out.no_disk = disk.error().what;
     }
   }
-  out.placement = place(plan, machine, out.estimate, disk_rate(out));
-  out.command = command_for(plan, out.placement);
+  out.placement = place(plan, machine, out.estimate, disk_rate(out), options.expert_memory);
+  out.command = command_for(plan, out.placement, options.expert_memory);
   return out;
 }
 
@@ -171,6 +173,7 @@ std::string speed_json(const PlanSpeed& s) {
            {"experts", p.experts},
            {"experts_in_memory", p.experts_in_memory},
            {"expert_bytes", p.expert_bytes},
+           {"expert_memory_bytes", p.expert_memory_bytes},
            {"longest_context", p.longest_context},
            {"sessions", s.sessions}};
   if (!p.why.empty()) place["why"] = p.why;

@@ -13,6 +13,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <numeric>
 #include <thread>
 
 #include "machine/cgroup.h"
@@ -139,6 +140,33 @@ MachineInfo machine_info() {
     info.memory_available_bytes = std::min(info.memory_available_bytes, left);
   }
   return info;
+}
+
+double measured_read_rate(const std::vector<Bytes>& data, int threads) {
+  if (threads <= 0) threads = available_cores();
+  std::vector<double> rates(static_cast<std::size_t>(threads), 0.0);
+  const auto body = [&](std::size_t i) {
+    constexpr double kSeconds = 0.1;
+    constexpr int kLeastRounds = 3;  // the first one fills the caches
+    double spent = 0;
+    for (int round = 0; round < kLeastRounds || spent < kSeconds; ++round) {
+      std::int64_t bytes = 0;
+      const double begin = thread_cpu_seconds();
+      for (const Bytes& part : data) {  // each thread its own stretch of each
+        const std::size_t length = part.size() / static_cast<std::size_t>(threads);
+        read_once(part.data() + i * length, static_cast<std::int64_t>(length));
+        bytes += static_cast<std::int64_t>(length);
+      }
+      const double took = std::max(thread_cpu_seconds() - begin, 1e-9);
+      rates[i] = std::max(rates[i], static_cast<double>(bytes) / took);
+      spent += took;
+    }
+  };
+  std::vector<std::thread> helpers;
+  for (std::size_t i = 1; i < rates.size(); ++i) helpers.emplace_back(body, i);
+  body(0);
+  for (std::thread& t : helpers) t.join();
+  return std::accumulate(rates.begin(), rates.end(), 0.0);
 }
 
 double measured_read_bandwidth(int threads) {

@@ -55,8 +55,9 @@ class Bench {
     options.threads = options_.threads;
     std::int64_t deepest = 8192;
     for (const std::int64_t depth : options_.depths) deepest = std::max(deepest, depth);
-    ModelWeights weights = HADAL_TRY(load_weights(
-        checkpoint_, place_experts(*checkpoint_, options, deepest, options_.expert_memory), options_.repack_cache));
+    ModelWeights weights = HADAL_TRY(
+        load_weights(checkpoint_, place_experts(checkpoint_->config(), options, deepest, options_.expert_memory),
+                     options_.repack_cache));
     resident_ = weights.resident_bytes;
     model_ = HADAL_TRY(Model::create(std::move(weights), options));
     return {};

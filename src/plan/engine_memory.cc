@@ -63,6 +63,10 @@ EngineMemory engine_memory(const ModelConfig& config, const TensorTable& table, 
     } else if (is_matrix(t)) {
       const std::int64_t bytes = packed_matrix_bytes(t, dtype, config);
       memory.weights_bytes += bytes;
+      const bool gate = t.role == Role::kExpertW1,
+                 routed = gate || t.role == Role::kExpertW2 || t.role == Role::kExpertW3;
+      if (routed) memory.streamable_bytes += bytes;
+      memory.streamable_experts += gate;
       if (t.group == TensorClass::kRoutedExperts && t.layer < config.num_hidden_layers) {
         memory.routed_bytes += bytes;
         memory.routed_experts += t.role == Role::kExpertW1;

@@ -10,10 +10,12 @@
 namespace hadal {
 
 struct EngineMemory {
-  std::int64_t weights_bytes = 0;   // packed copy of every tensor but the embedding
-  std::int64_t routed_bytes = 0;    // of them the main layers' routed experts
-  std::int64_t routed_experts = 0;  // how many those are
-  std::int64_t mapped_bytes = 0;    // embedding, read from the file in place; the system may drop and reread it
+  std::int64_t weights_bytes = 0;       // packed copy of every tensor but the embedding
+  std::int64_t routed_bytes = 0;        // of them the main layers' routed experts
+  std::int64_t routed_experts = 0;      // how many those are
+  std::int64_t streamable_bytes = 0;    // all routed experts, the MTP block's included
+  std::int64_t streamable_experts = 0;  // how many
+  std::int64_t mapped_bytes = 0;        // embedding, read from the file in place; the system may drop and reread it
   ModelConfig config;
   CacheLayout layout;  // pages and fixed state of a session
   // One prefill step that ends at `tokens`, on `threads` threads; sessions take turns, so it counts once.

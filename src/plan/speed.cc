@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "base/span.h"
+#include "cache/working_memory.h"
 #include "layers/footprint.h"
 #include "machine/cores.h"
 #include "plan/layer_trial.h"
@@ -85,38 +87,51 @@ double prompt_seconds(const SpeedEstimate& speed, std::int64_t tokens) {
 }
 
 PlacementPlan place(const ModelPlan& plan, const MachineLimits& machine, const std::optional<SpeedEstimate>& speed,
-                    double disk_bytes_per_second) {
+                    double disk_bytes_per_second, std::int64_t expert_memory_bytes) {
   PlacementPlan out;
   const EngineMemory& e = *plan.engine;
   const ModelConfig& c = *plan.config;
-  const std::int64_t threads = std::max(1, machine.info.cores), available = machine.info.memory_available_bytes;
-  const auto beside = [&](std::int64_t tokens) {  // what one session of that length takes beside the weights
-    return e.session_bytes(tokens) + e.step_bytes(tokens, threads) + machine.program_bytes +
-           tokens * std::int64_t{sizeof(TokenId)};
+  ModelOptions options;
+  options.threads = std::max(1, machine.info.cores);
+  const std::int64_t available = machine.info.memory_available_bytes;
+  out.experts = e.streamable_experts;
+  out.expert_bytes = e.streamable_experts > 0 ? e.streamable_bytes / e.streamable_experts : 0;
+  out.dense_bytes = e.weights_bytes - e.streamable_bytes;
+  const ExpertSizes sizes{out.dense_bytes, e.streamable_bytes, e.streamable_experts, c.num_experts_per_tok};
+  // Loading decides by the same two functions; what it then refuses for want of a place for one token is refused here.
+  const std::int64_t staging = round_up(out.expert_bytes, AsyncReader::kAlign) + 2 * AsyncReader::kAlign;
+  const auto memory_at = [&](std::int64_t tokens) -> Result<std::int64_t> {
+    const std::int64_t memory =
+        HADAL_TRY(expert_memory(sizes, place_experts(c, options, tokens, expert_memory_bytes), available));
+    if (memory > 0 && expert_slots(memory, out.expert_bytes, staging, out.experts).slots < c.num_experts_per_tok)
+      return fail(ErrorCode::kNoMemory,
+                  "{:.2f} GB for experts do not hold the {} of one token, {:.1f} GB are available",
+                  1e-9 * static_cast<double>(memory), c.num_experts_per_tok, 1e-9 * static_cast<double>(available));
+    return memory;
   };
+  // A session of that length beside weights and expert memory. Sessions may be longer than what loading was told of.
+  const auto beside = [&](std::int64_t memory, std::int64_t tokens) {
+    const std::int64_t weights = out.dense_bytes + (memory == 0 ? e.streamable_bytes : memory);
+    return weights + e.session_bytes(tokens) + e.step_bytes(tokens, options.threads) + machine.program_bytes +
+               tokens * std::int64_t{sizeof(TokenId)} <=
+           available;
+  };
+  const auto memory = memory_at(plan.context);
+  if (!memory) {
+    out.why = memory.error().what;
+    return out;
+  }
+  out.placement = *memory == 0 ? Placement::kResident : Placement::kExpertsOnDisk;
   const std::int64_t page = std::max<std::int64_t>(e.layout.page_tokens, 1);
-  out.experts = e.routed_experts;
-  out.expert_bytes = e.routed_experts > 0 ? e.routed_bytes / e.routed_experts : 0;
-  out.dense_bytes = e.weights_bytes - e.routed_bytes;
-  const std::int64_t left = available - beside(plan.context);
-
-  if (e.weights_bytes + beside(page) <= available) {
-    out.placement = Placement::kResident;
-    out.experts_in_memory = out.experts;
-    out.longest_context = longest(c, page, [&](std::int64_t n) { return e.weights_bytes + beside(n) <= available; });
-    return out;
-  }
-  // A step needs the experts of one token at least in one layer.
-  const std::int64_t fewest = out.dense_bytes + c.num_experts_per_tok * out.expert_bytes;
-  if (fewest + beside(page) > available) {
-    out.why = fmt::format("what every token reads takes {:.1f} GB of memory, {:.1f} GB are available",
-                          static_cast<double>(fewest + beside(page)) / 1e9, static_cast<double>(available) / 1e9);
-    return out;
-  }
-  out.placement = Placement::kExpertsOnDisk;
-  out.longest_context = longest(c, page, [&](std::int64_t n) { return fewest + beside(n) <= available; });
-  const std::int64_t room = std::max<std::int64_t>(left - out.dense_bytes, c.num_experts_per_tok * out.expert_bytes);
-  out.experts_in_memory = std::min(out.experts, room / out.expert_bytes);
+  // With the experts where they are at the plan's context: a longer one may push some of them to disk.
+  out.longest_context = longest(c, page, [&](std::int64_t n) {
+    const auto m = memory_at(n);
+    return m && (*m == 0) == (*memory == 0) && beside(*m, n);
+  });
+  out.expert_memory_bytes = *memory;
+  out.experts_in_memory =
+      *memory == 0 ? out.experts : expert_slots(*memory, out.expert_bytes, staging, out.experts).slots;
+  if (*memory == 0) return out;
   const SpeedPoint* at = speed ? point_at(*speed, plan.context) : nullptr;
   if (!at || disk_bytes_per_second <= 0) return out;
 
@@ -129,7 +144,7 @@ PlacementPlan place(const ModelPlan& plan, const MachineLimits& machine, const s
   for (double hits : {0.25, 0.5, 0.75, 0.9})
     if (hits > held) out.hit_rates.push_back({hits, decode(hits)});
   // Of a piece's tokens each picks k of E experts: this share of them is read.
-  const auto piece = static_cast<double>(preferred_step(c));
+  const auto piece = static_cast<double>(std::max(preferred_step(c), preferred_step(c, *memory)));
   const double touched =
       1 - std::pow(1 - static_cast<double>(c.num_experts_per_tok) / static_cast<double>(c.n_routed_experts), piece);
   const double reads = static_cast<double>(plan.weights->routed_bytes) * touched * (1 - held) / disk_bytes_per_second;

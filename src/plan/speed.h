@@ -8,6 +8,7 @@
 
 #include "machine/disk_probe.h"
 #include "plan/plan.h"
+#include "weights/expert_room.h"
 
 namespace hadal {
 
@@ -52,15 +53,18 @@ struct PlacementPlan {
   std::string why;               // a sentence, for kNone
   std::int64_t dense_bytes = 0;  // weights that every token reads; packed, in memory
   std::int64_t experts = 0, experts_in_memory = 0;
-  std::int64_t expert_bytes = 0;     // one routed expert, packed
-  std::int64_t longest_context = 0;  // that fits beside the weights; 0 for kNone
+  std::int64_t expert_bytes = 0;         // one routed expert, packed
+  std::int64_t expert_memory_bytes = 0;  // for kExpertsOnDisk, buffers included
+  std::int64_t longest_context = 0;      // that fits beside the weights; 0 for kNone
   // kExpertsOnDisk with a measured disk: from what even routing gives (the share in memory) to 90 %, at the plan's
   // context or the deepest depth measured below it.
   std::vector<HitRate> hit_rates;
   double prefill_tokens_per_second = 0;  // a piece of a prompt reads nearly every expert once
 };
+// By the functions that loading places experts with (cache/working_memory.h, weights/expert_room.h), so that the plan
+// is what happens. `expert_memory_bytes`: a size or one of ExpertPlacement's two words.
 PlacementPlan place(const ModelPlan& plan, const MachineLimits& machine, const std::optional<SpeedEstimate>& speed,
-                    double disk_bytes_per_second);
+                    double disk_bytes_per_second, std::int64_t expert_memory_bytes = ExpertPlacement::kAuto);
 
 // Seconds to read a prompt of `tokens`: the estimate's depths joined by straight lines in seconds per token. 0 without
 // points.

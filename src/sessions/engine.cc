@@ -71,8 +71,9 @@ Result<Engine> Engine::open(std::shared_ptr<const Checkpoint> checkpoint, const 
     return e;
   }
   const std::int64_t context = std::min(options.context_tokens, c.max_position_embeddings);
-  ModelWeights weights = HADAL_TRY(load_weights(
-      e.checkpoint, place_experts(*e.checkpoint, options.model, context, options.expert_memory), options.repack_cache));
+  ModelWeights weights = HADAL_TRY(
+      load_weights(e.checkpoint, place_experts(e.checkpoint->config(), options.model, context, options.expert_memory),
+                   options.repack_cache));
   e.model = HADAL_TRY(Model::create(std::move(weights), options.model));
   return e;
 }

@@ -10,10 +10,6 @@
 namespace hadal {
 namespace {
 
-// Buffers for experts on their way: with sixteen reads of 4 MiB in flight five experts of Flash are being read, and
-// others have arrived and wait to be packed. A small memory gives at most a fifth to them.
-constexpr std::int64_t kMostStaging = 12, kLeastStaging = 2, kStagingShare = 5;
-
 constexpr double kWorthReading = 0.5;     // share of guesses that must have been right
 constexpr double kTrustStep = 1.0 / 256;  // the last few hundred guesses count: two tokens of Flash
 
@@ -33,19 +29,16 @@ Result<std::unique_ptr<ExpertStore>> ExpertStore::open(std::shared_ptr<const Che
   const std::string where = checkpoint->directory();
   ExpertFiles files = HADAL_TRY(ExpertFiles::open(std::move(checkpoint), *reader));
   if (!policy) policy = make_likely_next({files.layers(), files.experts()});
-  std::int64_t staging = kMostStaging, slots = options.slots;
-  if (slots == 0) {
-    staging = std::clamp(options.memory_bytes / kStagingShare / files.staging_bytes(), kLeastStaging, kMostStaging);
-    slots = (options.memory_bytes - staging * files.staging_bytes()) / files.slot_bytes();
-    slots = std::min<std::int64_t>(slots, files.keys());
-  }
-  if (slots < least) {
+  ExpertSlots room = expert_slots(options.slots > 0 ? INT64_MAX : options.memory_bytes, files.slot_bytes(),
+                                  files.staging_bytes(), files.keys());
+  if (options.slots > 0) room.slots = options.slots;
+  if (room.slots < least) {
     const std::int64_t needed = least * files.slot_bytes() + kLeastStaging * files.staging_bytes();
     return fail(ErrorCode::kNoMemory, "{}: {:.2f} GB for experts are too little, the {} of one token take {:.2f} GB",
                 where, 1e-9 * static_cast<double>(options.memory_bytes), least, 1e-9 * static_cast<double>(needed));
   }
   std::unique_ptr<ExpertStore> store(new ExpertStore(std::move(files), std::move(reader), std::move(policy)));
-  HADAL_CHECK_OK(store->allocate(slots, staging));
+  HADAL_CHECK_OK(store->allocate(room.slots, room.staging));
   return store;
 }
 

@@ -28,6 +28,7 @@
 #include "weights/arena.h"
 #include "weights/expert_files.h"
 #include "weights/expert_policy.h"
+#include "weights/expert_room.h"
 
 namespace hadal {
 

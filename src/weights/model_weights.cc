@@ -26,6 +26,15 @@ ModelWeights& ModelWeights::operator=(ModelWeights&&) noexcept = default;
 
 ExpertStore* ModelWeights::expert_store() const { return storage_ ? storage_->store.get() : nullptr; }
 
+std::vector<Bytes> ModelWeights::resident() const {
+  std::vector<Bytes> out;
+  if (!storage_) return out;
+  if (storage_->kept) out.push_back(storage_->kept->content());
+  for (const Arena* a : {&storage_->dense, &storage_->experts})
+    if (a->bytes() > 0) out.emplace_back(a->at(0), static_cast<std::size_t>(a->bytes()));
+  return out;
+}
+
 namespace {
 
 void load_compressor(Loader& load, CompressorWeights& w, std::int64_t layer, bool of_indexer) {
@@ -117,36 +126,18 @@ void lay_out(Loader& load, const Checkpoint& checkpoint, ModelWeights& w) {
   }
 }
 
-double gigabytes(std::int64_t bytes) { return 1e-9 * static_cast<double>(bytes); }
-
-// Bytes for experts from disk; 0: all of them are loaded. Linux grants more memory than there is and ends the process
-// later, so what cannot fit is said now.
-Result<std::int64_t> expert_memory(const Checkpoint& checkpoint, const ExpertPlacement& placement, std::int64_t all,
-                                   std::int64_t dense) {
-  const std::int64_t room = available_memory_bytes();
-  const std::string& where = checkpoint.directory();
-  if (placement.slots > 0) return 1;
-  const bool automatic = placement.memory_bytes == ExpertPlacement::kAuto;
-  const std::int64_t experts = all - dense, left = room - dense - placement.keep_free_bytes;
-  // A caller who wants to keep more free than there is will hear of it from who takes it; experts on disk do not help.
-  const bool beside = all + placement.keep_free_bytes <= room || (all <= room && left < experts / 8);
-  const bool resident =
-      automatic ? room < 0 || beside || checkpoint.files().in_memory() : placement.memory_bytes >= experts;
-  if (resident && room >= 0 && all > room)
-    return fail(
-        ErrorCode::kNoMemory,
-        "{}: the packed weights need {:.1f} GB of memory and {:.1f} GB are available; see 'hadal plan --model {}'",
-        where, gigabytes(all), gigabytes(room), where);
-  if (resident) return 0;
-  const std::int64_t memory =
-      automatic ? static_cast<std::int64_t>(static_cast<double>(left) / (1 + placement.keep_free_share))
-                : placement.memory_bytes;
-  if (memory <= 0 || (room >= 0 && dense + memory > room))
-    return fail(
-        ErrorCode::kNoMemory,
-        "{}: with experts on disk the other weights need {:.1f} GB, {:.1f} GB are wanted beside them and {:.1f} GB "
-        "are available; see 'hadal plan --model {}'",
-        where, gigabytes(dense), gigabytes(automatic ? placement.keep_free_bytes : memory), gigabytes(room), where);
+// The sentence of expert_memory() with the checkpoint's name and what to do.
+Result<std::int64_t> streamed_memory(const Checkpoint& checkpoint, ExpertPlacement placement, std::int64_t dense,
+                                     std::int64_t experts) {
+  const ModelConfig& c = checkpoint.config();
+  if (checkpoint.files().in_memory() && placement.memory_bytes == ExpertPlacement::kAuto)
+    placement.memory_bytes = ExpertPlacement::kAll;
+  const std::int64_t layers = c.num_hidden_layers + (checkpoint.has_mtp() ? 1 : 0);
+  auto memory = expert_memory({dense, experts, layers * c.n_routed_experts, c.num_experts_per_tok}, placement,
+                              available_memory_bytes());
+  if (!memory)
+    return fail(memory.error().code, "{}: {}; see 'hadal plan --model {}'", checkpoint.directory(), memory.error().what,
+                checkpoint.directory());
   return memory;
 }
 
@@ -159,7 +150,7 @@ Result<ModelWeights> load_weights(std::shared_ptr<const Checkpoint> checkpoint, 
   Loader load(*checkpoint);
   lay_out(load, *checkpoint, out);
   const std::int64_t dense = load.bytes(Loader::kDense), experts = load.bytes(Loader::kExperts);
-  const std::int64_t memory = HADAL_TRY(expert_memory(*checkpoint, placement, dense + experts, dense));
+  const std::int64_t memory = HADAL_TRY(streamed_memory(*checkpoint, placement, dense, experts));
 
   out.storage_ = std::make_unique<ModelWeights::Storage>();
   out.fingerprint = checkpoint->fingerprint();

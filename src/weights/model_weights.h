@@ -8,8 +8,9 @@
 #include <vector>
 
 #include "base/result.h"
-#include "files/async_reader.h"
+#include "base/span.h"
 #include "weights/config.h"
+#include "weights/expert_room.h"
 #include "weights/packed_matrix.h"
 
 namespace hadal {
@@ -82,19 +83,6 @@ struct MtpWeights {
   HyperConnectionWeights hc_head;
 };
 
-// Where the routed experts are kept.
-struct ExpertPlacement {
-  static constexpr std::int64_t kAuto = -1, kAll = INT64_MAX;
-  // kAll: in memory. A size: as many as that holds, the others come from disk when they are needed
-  // (weights/expert_store.h). kAuto: all if there is room beside keep_free_bytes, else what the room allows.
-  std::int64_t memory_bytes = kAuto;
-  // For kAuto: what the caller will take beside the weights, and for every byte of expert memory once more.
-  std::int64_t keep_free_bytes = 0;
-  double keep_free_share = 0;
-  std::int64_t slots = 0;  // instead of memory_bytes, for tests
-  ReaderOptions reader;
-};
-
 struct ModelWeights {
   ModelConfig config;
   const std::uint16_t* embed = nullptr;  // BF16 [vocab, d], straight from the mapped checkpoint
@@ -108,6 +96,9 @@ struct ModelWeights {
 
   // Null when every expert is in memory.
   ExpertStore* expert_store() const;
+
+  // The packed weights in memory, without experts that come and go.
+  std::vector<Bytes> resident() const;
 
   ModelWeights();
   ~ModelWeights();

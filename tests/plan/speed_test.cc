@@ -5,6 +5,7 @@
 #include <cmath>
 #include <set>
 
+#include "cache/working_memory.h"
 #include "layers/footprint.h"
 #include "plan/trial_weights.h"
 
@@ -124,7 +125,7 @@ TEST(Place, EverythingInMemoryWhenItFits) {
   const PlacementPlan p = place(*plan, machine, made_up(), 0);
   EXPECT_EQ(p.placement, Placement::kResident);
   EXPECT_EQ(p.longest_context, 1 << 20);
-  EXPECT_EQ(p.experts, 43 * 256);
+  EXPECT_EQ(p.experts, 44 * 256);  // with the MTP block
   EXPECT_EQ(p.dense_bytes + p.experts * p.expert_bytes, plan->engine->weights_bytes);
 }
 
@@ -132,10 +133,10 @@ TEST(Place, TheLongestContextIsTheLongest) {
   auto plan = plan_published("flash", 8192);
   ASSERT_TRUE(plan);
   const EngineMemory& e = *plan->engine;
-  const auto need = [&](std::int64_t n) {
-    return e.weights_bytes + e.session_bytes(n) + e.step_bytes(n, 2) + 10'000'000 + 4 * n;
-  };
-  const MachineLimits machine = machine_with(need(300 * 1024) + 1000);
+  ModelOptions options;
+  options.threads = 2;
+  const auto keep = place_experts(*plan->config, options, 300 * 1024, ExpertPlacement::kAuto).keep_free_bytes;
+  const MachineLimits machine = machine_with(e.weights_bytes + keep);
   const PlacementPlan p = place(*plan, machine, {}, 0);
   EXPECT_EQ(p.placement, Placement::kResident);
   EXPECT_EQ(p.longest_context, 300 * 1024);
@@ -151,13 +152,32 @@ TEST(Place, ExpertsGoToDiskWhenOnlyTheRestFits) {
   EXPECT_GT(p.experts_in_memory, 800);
   EXPECT_LT(p.experts_in_memory, 1300);
   ASSERT_EQ(p.hit_rates.size(), 5u);
-  EXPECT_NEAR(p.hit_rates[0].hits, static_cast<double>(p.experts_in_memory) / (43 * 256), 1e-12);
+  EXPECT_NEAR(p.hit_rates[0].hits, static_cast<double>(p.experts_in_memory) / (44 * 256), 1e-12);
   // 4 tokens/s at this depth if nothing were read; 3.45 GB of experts a token, half of them at 2 GB/s.
   EXPECT_NEAR(p.hit_rates[2].decode_tokens_per_second, 1 / (0.25 + 0.5 * 3.449 / 2), 0.001);
   for (std::size_t i = 1; i < p.hit_rates.size(); ++i)
     EXPECT_GT(p.hit_rates[i].decode_tokens_per_second, p.hit_rates[i - 1].decode_tokens_per_second);
   EXPECT_LT(p.prefill_tokens_per_second, 20);
   EXPECT_GT(p.prefill_tokens_per_second, 384 / (384 / 20.0 + 148e9 / 2e9));
+}
+
+TEST(Place, ExpertMemoryIsDividedAsTheStoreDividesIt) {
+  auto plan = plan_published("flash", 8192);
+  ASSERT_TRUE(plan);
+  const MachineLimits machine = machine_with(std::int64_t{400} << 30);
+  EXPECT_EQ(place(*plan, machine, made_up(), 2e9).placement, Placement::kResident);
+  constexpr std::int64_t kMemory = std::int64_t{8} << 30;
+  const PlacementPlan p = place(*plan, machine, made_up(), 2e9, kMemory);
+  EXPECT_EQ(p.placement, Placement::kExpertsOnDisk);
+  EXPECT_EQ(p.expert_memory_bytes, kMemory);
+  // Twelve buffers, a little larger than an expert, and slots.
+  EXPECT_NEAR(static_cast<double>(p.experts_in_memory), static_cast<double>(kMemory) / 13'369'344 - 12, 1.5);
+  EXPECT_EQ(place(*plan, machine, {}, 0, ExpertPlacement::kAll).placement, Placement::kResident);
+  const PlacementPlan little = place(*plan, machine, {}, 0, std::int64_t{50} << 20);
+  EXPECT_EQ(little.placement, Placement::kNone);
+  EXPECT_NE(little.why.find("do not hold the 6 of one token"), std::string::npos) << little.why;
+  EXPECT_EQ(place(*plan, machine_with(std::int64_t{24} << 30), {}, 0, ExpertPlacement::kAll).placement,
+            Placement::kNone);
 }
 
 TEST(Place, SaysWhyNothingFits) {
