@@ -388,6 +388,7 @@ class CommandLine {
     finish(s, false);
     s = make("export", "one file that holds the whole session");
     path(s, "file", o.file, "the file to make")->required();
+    s->add_flag("--intact", o.intact, "of a damaged session, what comes before the damage");
     finish(s, false);
     s = make("import", "take over a file that export made");
     path(s, "file", o.file, "the file")->required();

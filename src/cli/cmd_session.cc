@@ -218,12 +218,17 @@ Status rewind(const SessionOptions& o) {
 Status export_session(const SessionOptions& o) {
   const auto store = HADAL_TRY(open_store(o));
   const std::string id = HADAL_TRY(store->resolve(o.session));
-  HADAL_CHECK_OK(store->export_to(id, o.file));
+  const std::int64_t lost = HADAL_TRY(store->export_to(id, o.file, o.intact));
   const SessionLog log = HADAL_TRY(SessionLog::read(o.file));
   if (o.json)
-    print_json({{"session", id}, {"file", o.file}, {"bytes", log.file_bytes()}, {"tokens", log.length()}});
+    print_json({{"session", id},
+                {"file", o.file},
+                {"bytes", log.file_bytes()},
+                {"tokens", log.length()},
+                {"lost_bytes", lost}});
   else
     fmt::print("{}: {} bytes, {} tokens\n", o.file, log.file_bytes(), log.length());
+  if (lost > 0) note("hadal: the last {} bytes of session {} are damaged and were left out\n", lost, id);
   return {};
 }
 

@@ -186,7 +186,8 @@ const std::vector<Prose>& prose() {
       {"hadal session export",
        "Writes a session into one file, every byte checked, and reads it back. The file can be imported on another "
        "machine that has the same model.",
-       {{"hadal session export 3f2a talk.hadal", "to keep or to move"}}},
+       {{"hadal session export 3f2a talk.hadal", "to keep or to move"},
+        {"hadal session export 3f2a rest.hadal --intact", "what can be saved of a damaged one"}}},
       {"hadal session import",
        "Checks a file and keeps it as a session. One that was made with other weights or numerics is refused unless "
        "--any-model is given; its cache is then made again from the tokens. One of another tokenizer is always "

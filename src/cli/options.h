@@ -133,7 +133,7 @@ struct SessionOptions {
   std::int64_t at = -1;       // tokens; -1: all
   std::int64_t a = 0, b = 0;  // diff: two branches
   int threads = 0;
-  bool ids = false, full = false, any_model = false, json = false;
+  bool ids = false, full = false, any_model = false, intact = false, json = false;
 };
 
 // Each returns the exit status and prints its own errors (cli/report.h).

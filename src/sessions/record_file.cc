@@ -120,7 +120,7 @@ Result<RecordFile> RecordFile::open(const std::string& path, const RecordFileKin
   file.chain_ = reader.chain();
   file.cut_bytes_ = reader.file_size() - reader.offset();
   if (file.cut_bytes_ > 0) {
-    HADAL_CHECK_OK(reader.check_tail());
+    if (access != Access::kIntact) HADAL_CHECK_OK(reader.check_tail());
     const bool synced = sync.mode != SyncPolicy::Mode::kNever;
     if (file.writable_ &&
         (::ftruncate(file.target_->fd, file.size_) != 0 || (synced && ::fdatasync(file.target_->fd) != 0)))

@@ -25,6 +25,7 @@ class RecordFile {
 
   enum class Access {
     kRead,    // beside a writer too: what it is just writing is not seen
+    kIntact,  // as kRead, and of a damaged file what comes before the damage
     kAppend,  // alone: a second writer gets kBusy
   };
   using OnHeader = std::function<Status(Bytes content)>;

@@ -55,6 +55,10 @@ Result<SessionLog> SessionLog::open(const std::string& path, const SyncPolicy& s
 
 Result<SessionLog> SessionLog::read(const std::string& path) { return open(path, RecordFile::Access::kRead, {}); }
 
+Result<SessionLog> SessionLog::read_intact(const std::string& path) {
+  return open(path, RecordFile::Access::kIntact, {});
+}
+
 Result<SessionHeader> SessionLog::read_header(const std::string& path) {
   SessionHeader header;
   HADAL_CHECK_OK(RecordFile::read_header(path, kKind, [&](Bytes content) -> Status {

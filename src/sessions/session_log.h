@@ -31,6 +31,8 @@ class SessionLog {
   static Result<SessionLog> open(const std::string& path, const SyncPolicy& sync = {});
   // The same beside a writer: sees what was complete when it looked, changes nothing, appends nothing.
   static Result<SessionLog> read(const std::string& path);
+  // The same, and of a damaged log what comes before the damage: cut_bytes() says how much is lost.
+  static Result<SessionLog> read_intact(const std::string& path);
   // The header alone. Nothing behind it is looked at.
   static Result<SessionHeader> read_header(const std::string& path);
 

@@ -295,8 +295,9 @@ std::optional<std::string> SessionStore::find_prefix(std::span<const TokenId> id
   });
 }
 
-Status SessionStore::export_to(const std::string& id, const std::string& file) const {
-  const SessionLog log = HADAL_TRY(read(id));
+Result<std::int64_t> SessionStore::export_to(const std::string& id, const std::string& file, bool intact) const {
+  if (intact && !valid_session_id(id)) return fail(ErrorCode::kNotFound, "there is no session '{}'", display_name(id));
+  const SessionLog log = intact ? HADAL_TRY(SessionLog::read_intact(path_of(id))) : HADAL_TRY(read(id));
   SyncPolicy now;
   now.mode = SyncPolicy::Mode::kEveryWrite;
   if (std::error_code none; std::filesystem::exists(file, none))
@@ -306,7 +307,7 @@ Status SessionStore::export_to(const std::string& id, const std::string& file) c
   const SessionLog again = HADAL_TRY(SessionLog::read(file));
   if (again.chain() != log.chain() || again.file_bytes() != log.file_bytes())
     return fail(ErrorCode::kIo, "{}: does not hold what was written; is the disk sound?", file);
-  return {};
+  return log.cut_bytes();
 }
 
 Result<std::string> SessionStore::import_from(const std::string& file, const ImportOptions& options) {

@@ -68,8 +68,9 @@ class SessionStore {
   // changed last. Nothing when there is none. As new as the last update() or list(). It may be open (kBusy then).
   std::optional<std::string> find_prefix(std::span<const TokenId> ids, Position least = 1) const;
 
-  // One file that holds the whole session, checked. kUsage when it exists.
-  Status export_to(const std::string& id, const std::string& file) const;
+  // One file that holds the whole session, checked; with `intact`, of a damaged session what comes before the damage.
+  // Gives the bytes that were left out. kUsage when the file exists.
+  Result<std::int64_t> export_to(const std::string& id, const std::string& file, bool intact = false) const;
   // Checks a file and keeps it under its id. kUsage: the id is taken; kUnsupported: made by another model, and what to
   // do; kBadInput: damaged. A session of another tokenizer is never taken: its ids mean other text.
   Result<std::string> import_from(const std::string& file, const ImportOptions& options = {});

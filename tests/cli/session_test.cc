@@ -172,6 +172,11 @@ TEST_F(SessionCommand, DamageIsNamed) {
   const Ran list = run("hadal session list");
   EXPECT_EQ(list.status, 0);
   EXPECT_THAT(list.out, HasSubstr("is damaged at byte"));
+  EXPECT_EQ(run("hadal session export made file").status, 2);
+  const Ran saved = run("hadal session export made file --intact");
+  EXPECT_EQ(saved.status, 0) << saved.err;
+  EXPECT_THAT(saved.out, HasSubstr(", 3 tokens"));
+  EXPECT_THAT(saved.err, HasSubstr("are damaged and were left out"));
 }
 
 TEST_F(SessionCommand, TheDataFolderFollowsTheEnvironment) {
