@@ -115,7 +115,7 @@ suite asan fast
 fixed_layout=()
 if setarch "$(uname -m)" -R true 2>/dev/null; then fixed_layout=(setarch "$(uname -m)" -R); fi
 threaded=()
-for folder in files machine weights sessions; do
+for folder in files machine weights sessions serve; do
   if compgen -G "tests/$folder/*_test.cc" >/dev/null; then threaded+=("test_$folder"); fi
 done
 if ((${#threaded[@]} > 0)); then
@@ -132,6 +132,14 @@ fi
 if [[ $mode == default ]]; then finish; fi
 
 suite release full
+# The vendors' own clients; status 77: there is no node or no registry here.
+if command -v npm >/dev/null; then
+  clients=0
+  tests/clients/run || clients=$?
+  if ((clients == 77)); then skip "npm clients" "they cannot be installed here"; else check "npm clients" test "$clients" = 0; fi
+else
+  skip "npm clients" "npm is not installed"
+fi
 build clang
 suite clang fast
 check "clang-tidy" tools/lint

@@ -151,8 +151,9 @@ Status Fields::refuse(std::string_view key, std::string_view why) {
 }
 
 void Fields::report_unknown(std::vector<std::string>& warnings) const {
+  constexpr std::size_t kMost = 32;  // a header's worth
   for (const chat::JsonMember& member : object_->members)
-    if (std::ranges::find(read_, &member.value) == read_.end())
+    if (warnings.size() < kMost && std::ranges::find(read_, &member.value) == read_.end())
       warnings.push_back(fmt::format("unknown field '{}'", path(member.key)));
 }
 

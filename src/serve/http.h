@@ -75,7 +75,7 @@ struct HttpOptions {
   std::string host = "127.0.0.1";  // an address, not a name
   int port = 0;                    // 0: a free one; -1: no TCP
   std::string unix_path;           // empty: no Unix socket
-  int workers = 2;                 // threads that run handlers
+  int workers = 4;                 // threads that run handlers: a long prompt being tokenised must not hold up streams
   HttpLimits limits;
 };
 

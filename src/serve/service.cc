@@ -78,7 +78,7 @@ void Service::fail_with(Exchange& exchange, int status, const Error& error) cons
   if (status == 401) response.headers.push_back({"WWW-Authenticate", "Bearer"});
   log_at(LogLevel::kInfo, "request {} {} {} from {}: {} {}", request.id, request.method, request.path, request.peer,
          status, error.what);
-  const_cast<Metrics&>(metrics_).request(request.path.starts_with("/v1/") ? request.path : "other", status);
+  metrics_.request(label_of(request.path), status);
   exchange.send(std::move(response));
 }
 
@@ -132,6 +132,14 @@ std::span<const Service::Route> Service::routes() {
   return kRoutes;
 }
 
+std::string_view Service::label_of(std::string_view path) {
+  for (const Route& route : routes()) {
+    const bool prefix = route.path.ends_with('*');
+    if (prefix ? path.starts_with(route.path.substr(0, route.path.size() - 1)) : path == route.path) return route.path;
+  }
+  return "other";
+}
+
 void Service::handle(std::shared_ptr<Exchange> exchange) {
   const Request& request = exchange->request();
   std::string allowed;
@@ -145,7 +153,7 @@ void Service::handle(std::shared_ptr<Exchange> exchange) {
       continue;
     }
     if (auto refused = not_admitted(request, route.open)) {
-      metrics_.request("other", refused->status);
+      metrics_.request(label_of(request.path), refused->status);
       return exchange->send(std::move(*refused));
     }
     return (this->*route.handler)(std::move(exchange));
@@ -395,7 +403,7 @@ void Service::attach(std::shared_ptr<Exchange> exchange, const Attachable& what,
       generated += a->usage().generated;
     }
     const bool left = done.parts().exchange->closed();
-    metrics_.request(request.path.starts_with("/v1/jobs/") ? "/v1/jobs" : request.path, left ? 499 : 200);
+    metrics_.request(label_of(request.path), left ? 499 : 200);
     log_at(LogLevel::kInfo, "request {} {} {} from {}: {} prompt tokens, {} of them cached, {} generated{}", request.id,
            request.method, request.path, request.peer, prompt, cached, generated, left ? ", client left" : "");
     const std::lock_guard lock(mutex_);

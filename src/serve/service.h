@@ -63,6 +63,8 @@ class Service {
     bool open = false;  // needs no key
   };
   static std::span<const Route> routes();
+  // The route's path, or "other": what clients make up must not become names of metrics.
+  static std::string_view label_of(std::string_view path);
 
   const Dialect& dialect_of(std::string_view path) const;
   std::optional<Response> not_admitted(const Request& request, bool open) const;
@@ -111,7 +113,7 @@ class Service {
   SamplingOptions sampling_;  // the release's defaults
   std::int64_t context_ = 0;
   std::int64_t started_ = 0;
-  Metrics metrics_;
+  mutable Metrics metrics_;
   std::function<HttpCounters()> counters_;
   std::atomic<bool> draining_{false};
   std::mutex mutex_;  // guards what follows
