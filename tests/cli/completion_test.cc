@@ -39,7 +39,7 @@ TEST(Completion, Commands) {
 
 TEST(Completion, Options) {
   EXPECT_EQ(complete({"hadal", "plan", "--"}),
-            (Words{"--context", "--help", "--json", "--model", "--plot", "--quick", "--threads"}));
+            (Words{"--context", "--expert-memory", "--help", "--json", "--model", "--plot", "--quick", "--threads"}));
   EXPECT_EQ(complete({"hadal", "chat", "decode", "--l"}), Words{"--lenient"});
   EXPECT_EQ(complete({"hadal", "session", "fork", "--"}),
             (Words{"--as", "--at", "--branch", "--data", "--help", "--json"}));

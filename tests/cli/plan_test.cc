@@ -22,7 +22,7 @@ TEST(PlanCommand, JsonIsOneDocumentWithTheReportsFigures) {
   EXPECT_TRUE(plan["here"]["weights_fit"].is_boolean());
   EXPECT_TRUE(plan["speed"]["points"].is_null());
   EXPECT_NE(plan["speed"]["why_not"].get<std::string>().find("--quick"), std::string::npos);
-  EXPECT_EQ(plan["speed"]["placement"]["experts"], 43 * 256);
+  EXPECT_EQ(plan["speed"]["placement"]["experts"], 44 * 256);
   std::int64_t classes = 0;
   for (const auto& c : plan["weights"]["classes"]) classes += c["bytes"].get<std::int64_t>();
   EXPECT_EQ(classes, plan["weights"]["bytes"].get<std::int64_t>());
