@@ -1,4 +1,4 @@
-// The command-line contract: commands, flags, help texts. The only file pair that knows CLI11.
+// The command line as a whole: which commands there are, and what is said about words that fit none of them.
 #pragma once
 
 namespace hadal::cli {

@@ -35,10 +35,13 @@ Result<bool> flag_at(const JsonValue& object, std::string_view key, bool fallbac
   return value->is(Kind::kTrue);
 }
 
-const JsonValue& object_at(const JsonValue& line, std::string_view key) {
-  static const JsonValue kEmpty;
-  const JsonValue* value = line.find(key);
-  return value ? *value : kEmpty;
+// The line's options; none where the key is absent or null.
+Result<const JsonValue*> options_of(const JsonValue& line) {
+  static const JsonValue kNone;
+  const JsonValue* value = line.find("options");
+  if (!value || value->is(Kind::kNull)) return &kNone;
+  if (!value->is(Kind::kObject)) return malformed("'options' must be an object");
+  return value;
 }
 
 // Conversation errors are results of the command ({"error": NAME}); all others stop it.
@@ -51,7 +54,8 @@ Result<std::string> named_or_stop(const Error& error) {
 // options.thinking_mode, or the short form "thinking": true; chat when neither is given.
 Result<chat::ThinkingMode> mode_of(const JsonValue& line) {
   bool thinking = HADAL_TRY(flag_at(line, "thinking", false));
-  std::string name = HADAL_TRY(string_at(object_at(line, "options"), "thinking_mode", thinking ? "thinking" : "chat"));
+  const JsonValue* options = HADAL_TRY(options_of(line));
+  std::string name = HADAL_TRY(string_at(*options, "thinking_mode", thinking ? "thinking" : "chat"));
   return chat::parse_thinking_mode(name);
 }
 
@@ -61,7 +65,7 @@ Result<chat::Generation> generation_of(const JsonValue& line) {
 }
 
 Result<chat::RenderOptions> render_options(const JsonValue& line) {
-  const JsonValue& given = object_at(line, "options");
+  const JsonValue& given = *HADAL_TRY(options_of(line));
   chat::RenderOptions options;
   options.generation = HADAL_TRY(generation_of(line));
   options.mode = HADAL_TRY(mode_of(line));
@@ -112,6 +116,7 @@ Result<std::string> decode_line(const JsonValue& line, std::string_view) {
 
 Result<std::string> decode_lenient_line(const JsonValue& line, std::string_view) {
   std::string completion = HADAL_TRY(completion_of(line));
+  if (auto generation = generation_of(line); !generation) return named_or_stop(generation.error());
   auto mode = mode_of(line);
   if (!mode) return named_or_stop(mode.error());
   chat::LenientOptions options;

@@ -1,5 +1,5 @@
-// The command line as plain data: what help texts and completion scripts are made from. arguments.cc fills it from the
-// parser, so that neither can disagree with what is accepted.
+// The command line as plain data: what help texts and completion scripts are made from. command_line.cc fills it from
+// the parser, so that neither can disagree with what is accepted.
 #pragma once
 
 #include <string>
@@ -27,7 +27,7 @@ struct CommandInfo {
   const CommandInfo* find(std::string_view subcommand) const;  // null: no such subcommand
 };
 
-// The whole tree, from the definitions in arguments.cc.
+// The whole tree, from the definitions in commands_<subject>.cc.
 CommandInfo command_tree();
 
 // The manual page of one command: name, usage, description, options, examples, exit status. Lines of at most 80

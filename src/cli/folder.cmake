@@ -8,5 +8,5 @@ find_package(simdjson REQUIRED)
 pkg_check_modules(LIBEDIT REQUIRED IMPORTED_TARGET libedit)
 target_link_libraries(hadal PRIVATE simdjson::simdjson PkgConfig::LIBEDIT)
 
-set_property(SOURCE ${CMAKE_SOURCE_DIR}/src/cli/arguments.cc APPEND PROPERTY COMPILE_DEFINITIONS
+set_property(SOURCE ${CMAKE_SOURCE_DIR}/src/cli/command_line.cc APPEND PROPERTY COMPILE_DEFINITIONS
              HADAL_VERSION="${PROJECT_VERSION}")

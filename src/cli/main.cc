@@ -1,4 +1,4 @@
-// Parse, call, print. Commands live in cmd_<name>.cc; arguments.cc knows the flags.
+// Parse, call, print. Commands live in cmd_<name>.cc; commands_<subject>.cc know the flags.
 #include <cstdio>
 #include <new>
 #include <system_error>

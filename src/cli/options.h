@@ -1,5 +1,5 @@
-// What the command line was asked to do, one plain struct per command. arguments.cc fills them, cmd_<name>.cc runs
-// them.
+// What the command line was asked to do, one plain struct per command. commands_<subject>.cc fill them,
+// cmd_<name>.cc run them.
 #pragma once
 
 #include <cstdint>

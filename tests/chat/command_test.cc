@@ -43,6 +43,26 @@ class ChatCommand : public testing::Test {
   fs::path folder_;
 };
 
+TEST_F(ChatCommand, OptionsThatAreNoObjectAreRefused) {
+  Outcome result = run("encode", R"({"options": 5, "messages": []})"
+                                 "\n");
+  EXPECT_EQ(result.status, 2);
+  EXPECT_NE(result.err.find("line 1: 'options' must be an object"), std::string::npos) << result.err;
+  result = run("decode --lenient", R"({"options": [], "completion": "x"})"
+                                   "\n");
+  EXPECT_EQ(result.status, 2);
+  result = run("decode --lenient", R"({"options": null, "completion": "x"})"
+                                   "\n");
+  EXPECT_EQ(result.status, 0);
+}
+
+TEST_F(ChatCommand, LenientDecodingKnowsItsEncoders) {
+  EXPECT_EQ(run("decode --lenient", R"({"encoder": "v4.1", "completion": "x"})"
+                                    "\n")
+                .out,
+            "{\"error\": \"unsupported_encoder\"}\n");
+}
+
 TEST_F(ChatCommand, EncodesLineByLine) {
   Outcome result = run(
       "encode",

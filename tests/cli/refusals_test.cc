@@ -28,6 +28,13 @@ TEST(Refusals, NumbersOutOfRange) {
     expect_refusal("$H run -p hi " + option, "must be");
 }
 
+TEST(Refusals, ListsWithHolesOrWrongNumbers) {
+  for (const std::string list : {"1,,2", "1,", ",1", "1,x", "1 2", "0", "-1", "99999999999999999999"})
+    expect_refusal("$H logits --ids f --out o --chunks '" + list + "'", "is not a list of whole numbers from 1");
+  expect_refusal("$H bench decode --depths 8192,,1", "is not a list of whole numbers from 1");
+  expect_refusal("$H bench decode --depths 2000000000", "is not a list of whole numbers from 1 to 1073741824");
+}
+
 TEST(Refusals, AContextTheModelWasNotMadeFor) {
   expect_refusal("$H run -p hi --context 2000000", "more than the 1048576 tokens");
 }
