@@ -13,3 +13,8 @@ set_source_files_properties(${avx512_sources} PROPERTIES COMPILE_OPTIONS
 if(CMAKE_CXX_COMPILER_ID STREQUAL GNU AND CMAKE_CXX_FLAGS MATCHES "-fsanitize=[a-z,]*address")
   target_compile_options(${target} PRIVATE --param=asan-use-after-return=0)
 endif()
+# A kernel works alone on what it is given; races are between the threads that call kernels. Uninstrumented, the embedded
+# model runs at a tenth of its speed under ThreadSanitizer instead of a hundredth.
+if(CMAKE_CXX_FLAGS MATCHES "-fsanitize=thread")
+  target_compile_options(${target} PRIVATE -fno-sanitize=thread -O2)
+endif()

@@ -5,3 +5,5 @@ pkg_check_modules(XXHASH REQUIRED IMPORTED_TARGET libxxhash)
 target_link_libraries(${target} PRIVATE PkgConfig::XXHASH Threads::Threads)
 find_package(OpenSSL REQUIRED COMPONENTS Crypto)
 target_link_libraries(${target} PRIVATE OpenSSL::Crypto)
+# JSON and HTTP: much code to compile, little of it on the path of a token.
+target_compile_options(${target} PRIVATE ${HADAL_PROGRAM_OPTIONS})

@@ -7,6 +7,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <chrono>
 #include <condition_variable>
 #include <csignal>
 #include <cstdlib>
@@ -146,6 +147,15 @@ void kill_at_random_moments(int rounds, unsigned seed) {
       for (const Sampled& s : alone->tokens) expected[j].push_back(to_int(s.id));
     }
   }
+  // Kills fall between the start and the end of a run, however slow the machine or the build is.
+  int whole_run = 0;
+  {
+    test::TemporaryFolder folder;
+    Heard heard;
+    const auto start = std::chrono::steady_clock::now();
+    ASSERT_TRUE(run_child(folder.path(), -1, heard));
+    whole_run = static_cast<int>((std::chrono::steady_clock::now() - start) / std::chrono::milliseconds(1));
+  }
   std::mt19937 random(seed);
   int kills = 0, unfinished_kills = 0;
   while (kills < rounds) {
@@ -153,8 +163,7 @@ void kill_at_random_moments(int rounds, unsigned seed) {
     std::map<int, std::size_t> most;  // tokens of each job that anybody ever heard
     for (bool over = false; !over;) {
       Heard heard;
-      // A run may also be let through, so that every answer is completed once.
-      const int after = kills < rounds ? static_cast<int>(random() % 260) : -1;
+      const int after = kills < rounds ? static_cast<int>(random() % static_cast<unsigned>(whole_run + 1)) : -1;
       over = run_child(folder.path(), after, heard);
       kills += !over;
       for (const auto& [job, ids] : heard.ids) {
