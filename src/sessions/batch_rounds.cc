@@ -21,9 +21,17 @@ Position Run::next_stop(Position most) const {
   const JobRequest& r = job->request();
   Position stop = std::min(fed() + most, static_cast<Position>(context.size()));
   stop = std::min(stop, (fed() / kKeepEvery + 1) * kKeepEvery);
+  for (const auto& fork : forks)
+    if (const Position at = fork_point(fork->request()); at > fed()) stop = std::min(stop, at);
   for (std::size_t i = r.borders.size() - std::min(r.borders.size(), kBordersKept); i < r.borders.size(); ++i)
     if (r.borders[i] > fed()) stop = std::min(stop, r.borders[i]);
   return stop;
+}
+
+Position Run::fork_point(const JobRequest& fork) const {
+  const auto ours = job->request().prompt.begin(), end = job->request().prompt.end();
+  const auto shared = std::mismatch(ours, end, fork.prompt.begin(), fork.prompt.end()).first - ours;
+  return std::min<Position>(shared, std::ssize(fork.prompt) - 1);  // the last one is fed for its logits
 }
 
 bool Run::worth_keeping() const {
@@ -53,11 +61,13 @@ std::size_t BatchScheduler::best_waiting() const {
 // Ends what was cancelled, fills free places, and sleeps while there is nothing to do.
 bool BatchScheduler::collect() {
   std::vector<Waiting> admitted, gone;
+  std::deque<Question> questions;
   {
     std::unique_lock lock(mutex_);
     running_ = std::ssize(runs_);
     if (runs_.empty() && waiting_.empty()) idle_.notify_all();
-    wake_.wait(lock, [&] { return stopping_ || !runs_.empty() || !waiting_.empty(); });
+    wake_.wait(lock, [&] { return stopping_ || !runs_.empty() || !waiting_.empty() || !questions_.empty(); });
+    questions.swap(questions_);
     if (draining_) {
       gone.assign(waiting_.begin(), waiting_.end());
       waiting_.clear();
@@ -77,13 +87,14 @@ bool BatchScheduler::collect() {
       waiting_.erase(waiting_.begin() + static_cast<std::ptrdiff_t>(best));
       ++running_;
     }
-    if (stopping_ && runs_.empty() && admitted.empty() && gone.empty()) return false;
+    if (stopping_ && runs_.empty() && admitted.empty() && gone.empty() && questions.empty()) return false;
   }
+  for (const Question& question : questions) question.then(store_->explain_miss(question.ids));
   for (const Waiting& w : gone) {
     // Nobody may be there to ask again for a detached job: it is noted as begun, and the next process goes on with it.
     const JobRequest& r = w.job->request();
     Status noted;
-    if (logs_ && r.detached && !w.job->cancelled() && !w.interrupted)
+    if (logs_ && r.detached && !r.unlogged && !w.job->cancelled() && !w.interrupted)
       if (auto begun = logs_->begin(r, false); !begun) noted = std::unexpected(begun.error());
     finish_unstarted(w, noted ? JobFinish::kCancelled : JobFinish::kError,
                      noted ? Error{ErrorCode::kCancelled, ""} : noted.error());
@@ -93,8 +104,12 @@ bool BatchScheduler::collect() {
     const std::lock_guard lock(mutex_);
     return draining_;
   }();
-  for (const auto& run : runs_)
-    if (all || run->job->cancelled()) finish(*run, JobFinish::kCancelled);
+  for (const auto& run : runs_) {
+    if (all || run->job->cancelled())
+      finish(*run, JobFinish::kCancelled);
+    else if (run->job->stopped())
+      finish(*run, JobFinish::kStopString);
+  }
   std::erase_if(runs_, [](const auto& run) { return run->job->finished(); });
   return true;
 }
@@ -110,7 +125,7 @@ void BatchScheduler::admit(Waiting waiting) {
   };
   if (!answer) return give_up(JobFinish::kError, answer.error());
   std::optional<JobLog> log;
-  if (logs_) {
+  if (logs_ && !r.unlogged) {
     auto begun = logs_->begin(r, waiting.interrupted);
     if (!begun) return give_up(JobFinish::kError, begun.error());
     log.emplace(std::move(*begun));
@@ -132,7 +147,8 @@ void BatchScheduler::admit(Waiting waiting) {
                                        {},
                                        false,
                                        {},
-                                       Stopwatch()});
+                                       Stopwatch(),
+                                       std::move(waiting.forks)});
   run->usage.prompt = std::ssize(r.prompt);
   run->usage.queue_seconds = waiting.since.seconds();
   if (end) return finish(*run, end->finish, end->stop_index);  // only the note of its end was missing
@@ -156,7 +172,12 @@ Run* BatchScheduler::choose_reader() const {
 // Finds what is kept of the prompt. False: the job has failed.
 bool BatchScheduler::begin(Run& run) {
   if (run.sequence) return true;
-  auto hit = store_->lookup(run.context);
+  // With forks no more is taken than all of them share: what follows the first fork point is short.
+  std::size_t most = run.context.size();
+  for (const auto& fork : run.forks)
+    if (const Position at = run.fork_point(fork->request()); at > 0)
+      most = std::min(most, static_cast<std::size_t>(at) + 1);
+  auto hit = store_->lookup(std::span<const TokenId>(run.context).first(most));
   if (!hit) {
     finish(run, JobFinish::kError, -1, hit.error());
     return false;
@@ -169,7 +190,56 @@ bool BatchScheduler::begin(Run& run) {
   started.done = hit->reused;
   started.total = run.usage.prompt;
   run.job->tell(started);
+  fork_from(run);
   return true;
+}
+
+// Forks whose point this run has reached begin, with a fork of its sequence.
+void BatchScheduler::fork_from(Run& run) {
+  if (run.forks.empty() || run.sequence->refill_left() > 0) return;
+  std::vector<std::shared_ptr<JobRecord>> later;
+  for (auto& fork : run.forks) {
+    const JobRequest& r = fork->request();
+    if (run.fork_point(r) > run.fed()) {
+      later.push_back(std::move(fork));
+      continue;
+    }
+    std::vector<std::shared_ptr<JobRecord>> one{fork};
+    const ModelConfig& c = engine_.checkpoint->config();
+    auto answer = Answer::begin(*engine_.tokenizer, r, c.max_position_embeddings - std::ssize(r.prompt));
+    if (!answer) {
+      end_forks(one, JobFinish::kError, answer.error());
+      continue;
+    }
+    // A fork point that lies behind (there is nothing in common) is where a lookup begins.
+    std::optional<Sequence> sequence;
+    if (run.fork_point(r) == run.fed()) {
+      auto made = run.sequence->fork();
+      if (!made) {
+        end_forks(one, JobFinish::kError, made.error());
+        continue;
+      }
+      sequence.emplace(std::move(*made));
+    }
+    auto begun = std::make_unique<Run>(
+        Run{fork, r.prompt, std::nullopt, std::move(sequence), std::move(*answer), {}, {}, false, {}, Stopwatch(), {}});
+    begun->usage.prompt = std::ssize(r.prompt);
+    if (begun->sequence) {
+      begun->usage.cached = begun->fed();
+      begun->logits.resize(static_cast<std::size_t>(c.vocab_size));
+    }
+    {
+      const std::lock_guard lock(mutex_);
+      ++running_of_[r.client];
+    }
+    runs_.push_back(std::move(begun));
+  }
+  run.forks = std::move(later);
+}
+
+// Forks that never began.
+void BatchScheduler::end_forks(std::vector<std::shared_ptr<JobRecord>>& forks, JobFinish how, const Error& error) {
+  for (auto& fork : std::exchange(forks, {})) finish_unstarted({std::move(fork), {}}, how, error);
 }
 
 void BatchScheduler::keep(const Run& run, bool border) {
@@ -195,6 +265,8 @@ void BatchScheduler::step() {
     if (reader->sequence->refill_left() > 0) {
       if (const Status done = reader->sequence->refill_step(most); !done)
         finish(*reader, JobFinish::kError, -1, done.error());
+      else
+        fork_from(*reader);
     } else {
       const std::span<const TokenId> left = reader->prompt_left();
       const auto n = static_cast<std::size_t>(reader->next_stop(most) - reader->fed());
@@ -210,9 +282,10 @@ void BatchScheduler::step() {
     }
   }
   std::erase_if(runs_, [](const auto& run) { return run->job->finished(); });
-  const std::int64_t bytes = store_->stats().memory_bytes();
+  const PrefixStats kept = store_->stats();
   const std::lock_guard lock(mutex_);
-  stats_.cache_bytes = bytes;
+  stats_.cache_bytes = kept.memory_bytes();
+  stats_.cache_disk_bytes = kept.disk_bytes;
   ++stats_.steps;
 }
 
@@ -236,6 +309,7 @@ void BatchScheduler::advance(Run& run) {
     event.total = run.usage.prompt;
     run.job->tell(event);
     if (run.worth_keeping()) keep(run, run.fed() % kKeepEvery != 0);
+    fork_from(run);
     if (!run.prompt_left().empty()) return;
     run.usage.prefill_seconds = run.since.seconds();
     run.since.restart();
@@ -309,10 +383,12 @@ void BatchScheduler::finish(Run& run, JobFinish how, int stop_index, Error error
     finished_.push_back(run.job->id());
     forget_oldest();
   }
+  end_forks(run.forks, how == JobFinish::kError ? how : JobFinish::kCancelled, done.error);
   run.job->tell(std::move(done));
 }
 
 void BatchScheduler::finish_unstarted(const Waiting& waiting, JobFinish how, Error error) {
+  for (const auto& fork : waiting.forks) finish_unstarted({fork, waiting.since}, how, error);
   JobEvent done;
   done.kind = JobEvent::Kind::kDone;
   done.finish = how;

@@ -16,7 +16,13 @@ constexpr double kLongestWait = 60, kShortestWait = 1;  // seconds that retry_af
 
 BatchScheduler::BatchScheduler(Engine engine, const SchedulerOptions& options, std::unique_ptr<PrefixStore> store,
                                std::unique_ptr<JobLogs> logs)
-    : engine_(std::move(engine)), options_(options), logs_(std::move(logs)), store_(std::move(store)) {
+    : engine_(std::move(engine)),
+      options_(options),
+      logs_(std::move(logs)),
+      process_(new_session_id().substr(0, 8)),
+      store_(std::move(store)) {
+  stats_.cache_limit = options_.cache_memory;
+  stats_.cache_disk_limit = options_.cache_disk;
   if (logs_) resume();
   if (options_.prefill_piece <= 0)
     options_.prefill_piece = std::min(kPieceBesideDecodes, engine_.model->preferred_step());
@@ -52,7 +58,18 @@ Status BatchScheduler::check(const JobRequest& r) const {
 }
 
 Result<std::shared_ptr<Job>> BatchScheduler::submit(JobRequest request) {
+  return HADAL_TRY(submit(std::move(request), {})).front();
+}
+
+Result<std::vector<std::shared_ptr<Job>>> BatchScheduler::submit(JobRequest request, std::vector<JobRequest> forks) {
   HADAL_CHECK_OK(check(request));
+  for (JobRequest& fork : forks) {
+    HADAL_CHECK_OK(check(fork));
+    fork.id.clear();
+    fork.session.clear();
+    fork.client = request.client;
+    fork.unlogged = true;
+  }
   if (!request.session.empty() && !logs_)
     return fail(ErrorCode::kUnsupported,
                 "session '{}' was named, but the server keeps no sessions; start it with --data", request.session);
@@ -67,7 +84,7 @@ Result<std::shared_ptr<Job>> BatchScheduler::submit(JobRequest request) {
     };
     if (const auto known = jobs_.find(request.id); known != jobs_.end()) {
       if (known->second->request().prompt != request.prompt) return other_prompt();
-      return known->second;
+      return with_forks(known->second, std::move(forks));
     }
     if (const auto before = interrupted_.find(request.id); before != interrupted_.end()) {
       if (before->second.request.prompt != request.prompt) return other_prompt();
@@ -78,6 +95,8 @@ Result<std::shared_ptr<Job>> BatchScheduler::submit(JobRequest request) {
       answered = std::move(before->second.tokens);
       interrupted = true;
       interrupted_.erase(before);
+    } else if (logs_ && !request.unlogged) {
+      if (auto over = HADAL_TRY(ended_before(request))) return with_forks(std::move(over), std::move(forks));
     }
   }
   if (draining_) {
@@ -90,21 +109,65 @@ Result<std::shared_ptr<Job>> BatchScheduler::submit(JobRequest request) {
     ++stats_.refused;
     return fail(ErrorCode::kBusy, "{} requests are running and {} waiting; ask again later", running_, waiting_.size());
   }
-  return queue(std::move(request), std::move(answered), interrupted);
+  auto job = HADAL_TRY(queue(std::move(request), std::move(answered), interrupted));
+  std::vector<std::shared_ptr<Job>> out{job};
+  for (JobRequest& fork : forks) {
+    fork.id = made_up_id();
+    auto record = std::make_shared<JobRecord>(std::move(fork));
+    jobs_.emplace(record->id(), record);
+    waiting_.back().forks.push_back(record);
+    out.push_back(std::move(record));
+  }
+  return out;
 }
+
+// Forks of a job that runs already or is over: on their own, from what is kept. With mutex_ held.
+Result<std::vector<std::shared_ptr<Job>>> BatchScheduler::with_forks(std::shared_ptr<Job> job,
+                                                                     std::vector<JobRequest> forks) {
+  std::vector<std::shared_ptr<Job>> out{std::move(job)};
+  for (JobRequest& fork : forks) out.push_back(HADAL_TRY(queue(std::move(fork), {}, false)));
+  return out;
+}
+
+Result<std::shared_ptr<Job>> BatchScheduler::ended_before(const JobRequest& request) {
+  auto before = logs_->ended(request.id);
+  if (!before) return nullptr;
+  // What failed or was stopped is asked for again.
+  if (before->end.finish == JobFinish::kError || before->end.finish == JobFinish::kCancelled) return nullptr;
+  if (before->request.prompt != request.prompt)
+    return fail(ErrorCode::kUsage, "request id '{}' is taken by a request with another prompt", request.id);
+  auto job = std::make_shared<JobRecord>(std::move(before->request));
+  for (JobToken& token : before->tokens) {
+    JobEvent event;
+    event.kind = JobEvent::Kind::kToken;
+    event.token = std::move(token);
+    job->tell(std::move(event));
+  }
+  JobEvent done;
+  done.kind = JobEvent::Kind::kDone;
+  done.finish = before->end.finish;
+  done.stop_index = before->end.stop_index;
+  done.usage = before->end.usage;
+  job->tell(std::move(done));
+  jobs_.emplace(job->id(), job);
+  finished_.push_back(job->id());
+  forget_oldest();
+  return job;
+}
+
+std::string BatchScheduler::made_up_id() { return make_up_job_id(process_, ++next_id_); }
 
 // A job's session is chosen here, so that it can be told at once. With mutex_ held.
 Result<std::shared_ptr<Job>> BatchScheduler::queue(JobRequest request, std::vector<JobToken> answered,
                                                    bool interrupted) {
-  if (logs_ && request.session.empty())
+  if (request.unlogged)
+    request.session.clear();
+  else if (logs_ && request.session.empty())
     request.session = logs_->choose(request.prompt, [&](const std::string& id) { return taken(id); });
   else if (logs_ && taken(request.session))
     return fail(ErrorCode::kBusy, "session '{}' is being continued by another request; ask again when that has ended",
                 request.session);
-  if (request.id.empty()) {
-    do request.id = fmt::format("job-{}", ++next_id_);
-    while (jobs_.contains(request.id) || interrupted_.contains(request.id));
-  }
+  if (request.id.empty()) request.id = made_up_id();
   auto job = std::make_shared<JobRecord>(std::move(request));
   jobs_.emplace(job->id(), job);
   for (const JobToken& token : answered) {
@@ -125,7 +188,18 @@ Result<std::shared_ptr<Job>> BatchScheduler::queue(JobRequest request, std::vect
   return job;
 }
 
-bool BatchScheduler::taken(const std::string& session) const {
+bool BatchScheduler::session_busy(std::string_view session) const {
+  const std::lock_guard lock(mutex_);
+  return taken(session);
+}
+
+void BatchScheduler::explain(std::vector<TokenId> ids, std::function<void(const PrefixMiss&)> then) {
+  const std::lock_guard lock(mutex_);
+  questions_.push_back({std::move(ids), std::move(then)});
+  wake_.notify_all();
+}
+
+bool BatchScheduler::taken(std::string_view session) const {
   for (const auto& [id, job] : jobs_)
     if (job->session() == session && !job->finished()) return true;
   for (const auto& [id, job] : interrupted_)
@@ -137,15 +211,20 @@ bool BatchScheduler::taken(const std::string& session) const {
 void BatchScheduler::resume() {
   std::vector<Error> problems;
   auto all = logs_->interrupted(problems);
+  resumed_.unreadable = std::ssize(problems);
   for (const Error& problem : problems) fmt::print(stderr, "hadal: {}\n", problem.what);
   const std::lock_guard lock(mutex_);
   for (InterruptedJob& job : all) {
     if (!check(job.request)) continue;
-    if (!job.request.detached)
+    if (!job.request.detached) {
       interrupted_.emplace(job.request.id, std::move(job));
-    else if (auto queued = queue(std::move(job.request), std::move(job.tokens), true); !queued)
+      continue;
+    }
+    ++resumed_.going_on;
+    if (auto queued = queue(std::move(job.request), std::move(job.tokens), true); !queued)
       fmt::print(stderr, "hadal: {}\n", queued.error().what);
   }
+  resumed_.waiting = std::ssize(interrupted_);
 }
 
 std::shared_ptr<Job> BatchScheduler::find(std::string_view id) const {

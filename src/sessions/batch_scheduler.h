@@ -29,7 +29,11 @@ struct Run {
   TokenId next{};             // to be fed, once decoding
   bool decoding = false;
   JobUsage usage;
-  Stopwatch since;  // admission, then the first token
+  Stopwatch since;                                // admission, then the first token
+  std::vector<std::shared_ptr<JobRecord>> forks;  // not begun: each starts where its prompt parts from this one's
+
+  // Where a fork starts: the tokens its prompt shares with this run's, and not all of its own.
+  Position fork_point(const JobRequest& fork) const;
 
   std::span<const TokenId> prompt_left() const {
     return std::span<const TokenId>(context).subspan(static_cast<std::size_t>(fed()));
@@ -48,10 +52,15 @@ class BatchScheduler final : public Scheduler {
 
   const Engine& engine() const override { return engine_; }
   Result<std::shared_ptr<Job>> submit(JobRequest request) override;
+  Result<std::vector<std::shared_ptr<Job>>> submit(JobRequest request, std::vector<JobRequest> forks) override;
   std::shared_ptr<Job> find(std::string_view id) const override;
   double retry_after() const override;
   void drain() override;
   SchedulerStats stats() const override;
+  Resumed resumed() const override { return resumed_; }
+  void explain(std::vector<TokenId> ids, std::function<void(const PrefixMiss&)> then) override;
+  SessionStore* sessions() override { return logs_ ? &logs_->store() : nullptr; }
+  bool session_busy(std::string_view session) const override;
 
  private:
   struct Waiting {
@@ -59,11 +68,20 @@ class BatchScheduler final : public Scheduler {
     Stopwatch since;
     std::vector<JobToken> answered = {};  // by an earlier process
     bool interrupted = false;             // begun by an earlier process
+    std::vector<std::shared_ptr<JobRecord>> forks = {};
+  };
+  struct Question {
+    std::vector<TokenId> ids;
+    std::function<void(const PrefixMiss&)> then;
   };
 
   Status check(const JobRequest& request) const;
   Result<std::shared_ptr<Job>> queue(JobRequest request, std::vector<JobToken> answered, bool interrupted);
-  bool taken(const std::string& session) const;
+  Result<std::vector<std::shared_ptr<Job>>> with_forks(std::shared_ptr<Job> job, std::vector<JobRequest> forks);
+  // The answer of an earlier process, as a job that is over. Null: there is none.
+  Result<std::shared_ptr<Job>> ended_before(const JobRequest& request);
+  std::string made_up_id();
+  bool taken(std::string_view session) const;
   void resume();
   void run();
   bool collect();  // false: stop
@@ -72,6 +90,8 @@ class BatchScheduler final : public Scheduler {
   Run* choose_reader() const;
   bool begin(Run& run);
   void keep(const Run& run, bool border);
+  void fork_from(Run& run);
+  void end_forks(std::vector<std::shared_ptr<JobRecord>>& forks, JobFinish how, const Error& error);
   void step();
   void feed_alone(std::span<const Sequence::Part> parts, std::span<Run* const> runs);
   void advance(Run& run);
@@ -82,10 +102,13 @@ class BatchScheduler final : public Scheduler {
   const Engine engine_;
   SchedulerOptions options_;
   const std::unique_ptr<JobLogs> logs_;  // null without a data folder
+  const std::string process_;            // tells made up ids from those of other processes
+  Resumed resumed_;
 
   mutable std::mutex mutex_;  // everything down to `stats_`
   std::condition_variable wake_, idle_;
   std::deque<Waiting> waiting_;
+  std::deque<Question> questions_;
   std::map<std::string, std::shared_ptr<JobRecord>, std::less<>> jobs_;
   std::deque<std::string> finished_;  // ids, oldest first
   // Interrupted by the end of the last process, and not asked for since: by id.

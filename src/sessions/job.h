@@ -29,11 +29,12 @@ struct JobRequest {
   std::string client;                   // jobs of one client share one fair share
   int priority = 0;                     // higher first; jobs of one priority share fairly
   bool detached = false;                // true: runs on when the last listener leaves; false: cancelled then
+  bool unlogged = false;                // true: no session gets its tokens, and it is forgotten with the process
 };
 
 enum class JobFinish {
   kStop,        // a stop id; it is the last token
-  kStopString,  // a stop string was completed; stop_index says which
+  kStopString,  // a stop string was completed; stop_index says which, -1: one that only the listener knows of
   kLength,      // max_tokens, or the model's context is full
   kCancelled,   // by its listener's leaving, by cancel(), or by shutdown
   kError,       // see `error`
@@ -77,6 +78,8 @@ class Job {
   virtual std::shared_ptr<void> listen(std::int64_t from, Listener listener) = 0;
 
   virtual void cancel() = 0;  // takes effect within one step
+  // Its listener has all it can show: ends as if a stop string had come, with stop_index -1.
+  virtual void stop() { cancel(); }
 };
 
 }  // namespace hadal

@@ -9,6 +9,8 @@
 #include <cstring>
 #include <filesystem>
 
+#include "base/log.h"
+
 namespace hadal {
 
 Result<std::unique_ptr<JobLogs>> JobLogs::open(const std::string& data, const SessionStoreOptions& options) {
@@ -45,6 +47,41 @@ Result<JobLog> JobLogs::begin(const JobRequest& request, bool interrupted) {
   return JobLog(*this, std::move(log));
 }
 
+namespace {
+
+Result<std::vector<JobToken>> tokens_of(const SessionLog& log, const LoggedJob& job, Position end) {
+  std::vector<JobToken> out;
+  for (LoggedToken& token : HADAL_TRY(log.logged(job.branch, job.prompt, end - job.prompt))) {
+    JobToken t;
+    t.index = std::ssize(out);
+    t.sampled = token.sampled;
+    t.spliced = token.origin == TokenOrigin::kSpliced;
+    t.top = std::move(token.top);
+    out.push_back(std::move(t));
+  }
+  return out;
+}
+
+}  // namespace
+
+std::optional<EndedJob> JobLogs::ended(const std::string& id) const {
+  const auto session = store_->session_of_job(id);
+  if (!session) return std::nullopt;
+  const auto read = [&]() -> Result<std::optional<EndedJob>> {
+    const SessionLog log = HADAL_TRY(store_->read(*session));
+    const LoggedJob* job = log.history().find_job(id);
+    if (!job || !job->finish) return std::nullopt;
+    EndedJob out;
+    out.request = HADAL_TRY(log.request_of(*job));
+    out.tokens = HADAL_TRY(tokens_of(log, *job, job->end));
+    out.end = {id, *job->finish, job->stop_index, job->usage, job->error};
+    return out;
+  };
+  auto found = read();
+  if (!found) log_at(LogLevel::kWarn, "an ended answer is not given again: {}", found.error().what);
+  return found ? std::move(*found) : std::nullopt;
+}
+
 std::vector<InterruptedJob> JobLogs::interrupted(std::vector<Error>& problems) const {
   std::vector<InterruptedJob> out;
   std::error_code error;
@@ -53,14 +90,7 @@ std::vector<InterruptedJob> JobLogs::interrupted(std::vector<Error>& problems) c
     for (const LoggedJob& job : log.history().unfinished()) {
       InterruptedJob i;
       i.request = HADAL_TRY(log.request_of(job));
-      const auto answer = HADAL_TRY(log.logged(job.branch, job.prompt, log.history().length(job.branch) - job.prompt));
-      for (const LoggedToken& token : answer) {
-        JobToken t;
-        t.index = std::ssize(i.tokens);
-        t.sampled = token.sampled;
-        t.spliced = token.origin == TokenOrigin::kSpliced;
-        i.tokens.push_back(std::move(t));
-      }
+      i.tokens = HADAL_TRY(tokens_of(log, job, log.history().length(job.branch)));
       out.push_back(std::move(i));
     }
     return {};
@@ -71,8 +101,13 @@ std::vector<InterruptedJob> JobLogs::interrupted(std::vector<Error>& problems) c
 }
 
 Status JobLog::token(const JobToken& token) {
-  if (token.spliced) return log_.append(TokenOrigin::kSpliced, {&token.sampled.id, 1});
-  return log_.append({&token.sampled, 1});
+  log_.hold();
+  if (token.spliced)
+    HADAL_CHECK_OK(log_.append(TokenOrigin::kSpliced, {&token.sampled.id, 1}));
+  else
+    HADAL_CHECK_OK(log_.append({&token.sampled, 1}));
+  if (!token.top.empty()) HADAL_CHECK_OK(log_.add_alternatives(token.top));
+  return log_.release();
 }
 
 Status JobLog::end(const JobEnd& end) {

@@ -23,6 +23,13 @@ struct InterruptedJob {
 
 class JobLogs;
 
+// A job that an earlier process ended: its whole answer, and how it ended.
+struct EndedJob {
+  JobRequest request;
+  std::vector<JobToken> tokens;
+  JobEnd end;
+};
+
 // One job's session, open for appending. One thread.
 class JobLog {
  public:
@@ -56,6 +63,11 @@ class JobLogs {
 
   // What the last process left. A session that cannot be read is left out, with its reason in `problems`.
   std::vector<InterruptedJob> interrupted(std::vector<Error>& problems) const;
+
+  // The job of this id that ended last, from its session's log. Nothing: none is known, or its log cannot be read.
+  std::optional<EndedJob> ended(const std::string& id) const;
+
+  SessionStore& store() { return *store_; }
 
  private:
   friend class JobLog;

@@ -20,8 +20,12 @@ class JobRecord final : public Job, public std::enable_shared_from_this<JobRecor
   std::shared_ptr<void> listen(std::int64_t from, Listener listener) override;
   void cancel() override { cancelled_.store(true, std::memory_order_relaxed); }
 
+  void stop() override { stopped_.store(true, std::memory_order_relaxed); }
+
   const JobRequest& request() const { return request_; }
   bool cancelled() const { return cancelled_.load(std::memory_order_relaxed); }
+
+  bool stopped() const { return stopped_.load(std::memory_order_relaxed); }
 
   // Remembers the event and tells it to everybody. Of progress only the last word is remembered.
   void tell(JobEvent event);
@@ -30,7 +34,7 @@ class JobRecord final : public Job, public std::enable_shared_from_this<JobRecor
   void leave(std::int64_t number);
 
   const JobRequest request_;
-  std::atomic<bool> cancelled_{false};
+  std::atomic<bool> cancelled_{false}, stopped_{false};
   mutable std::mutex mutex_;  // held while listeners are called, so that none is running once it has left
   std::map<std::int64_t, Listener> listeners_;
   std::int64_t next_listener_ = 0;

@@ -252,6 +252,51 @@ Result<JobEnd> decode_job_end(Bytes bytes) {
   return e;
 }
 
+std::vector<std::byte> encode_title(std::string_view title) {
+  ByteWriter w;
+  w.put_text(std::string(title));
+  return taken(w);
+}
+
+Result<std::string> decode_title(Bytes bytes) {
+  ByteReader r(bytes);
+  std::string title = r.get_text();
+  if (!r.complete()) return bad("a title has another size than its fields");
+  if (title.size() > kMostTitle) return bad("a title is too long");
+  return title;
+}
+
+std::vector<std::byte> encode_alternatives(std::span<const Sampled> top) {
+  std::vector<std::byte> out(top.size() * kSampledBytes);
+  for (std::size_t i = 0; i < top.size(); ++i) put_sampled(out.data() + i * kSampledBytes, top[i]);
+  return out;
+}
+
+Result<std::vector<Sampled>> decode_alternatives(Bytes bytes) {
+  constexpr std::size_t kMost = 20;  // what a request may ask for
+  const std::size_t n = bytes.size() / kSampledBytes;
+  if (bytes.size() % kSampledBytes != 0 || n < 1 || n > kMost) return bad("alternatives have an impossible size");
+  std::vector<Sampled> out(n);
+  for (std::size_t i = 0; i < n; ++i) {
+    out[i] = get_sampled(bytes.data() + i * kSampledBytes);
+    if (to_int(out[i].id) < 0) return bad("an alternative is no token id");
+  }
+  return out;
+}
+
+std::string make_up_job_id(std::string_view process, std::int64_t number) {
+  return fmt::format("job-{}-{}", process, number);
+}
+
+bool made_up_job_id(std::string_view id) {
+  constexpr std::size_t kProcess = 4, kDash = 12, kNumber = 13;  // where the parts begin
+  const auto digit = [](char c) { return c >= '0' && c <= '9'; };
+  const auto hexadecimal = [&](char c) { return digit(c) || (c >= 'a' && c <= 'f'); };
+  return id.starts_with("job-") && id.size() > kNumber && id[kDash] == '-' &&
+         std::ranges::all_of(id.substr(kProcess, kDash - kProcess), hexadecimal) &&
+         std::ranges::all_of(id.substr(kNumber), digit);
+}
+
 bool valid_session_id(std::string_view id) {
   const auto good = [](char c) {
     return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' || c == '-';

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -55,6 +56,8 @@ enum class LogRecord : std::uint16_t {
   kBranch = 7,    // a rewind
   kJobBegin = 8,
   kJobEnd = 9,
+  kTitle = 10,         // what people call the session; the last one holds
+  kAlternatives = 11,  // of the token before: the most likely ones there
 };
 
 struct LoggedSampling {
@@ -110,8 +113,9 @@ struct JobEnd {
 
 struct LoggedToken {
   TokenOrigin origin = TokenOrigin::kPrompt;
-  Sampled sampled;             // logprobs only with kSampled; `kept` is not logged
-  std::int32_t sampling = -1;  // kSampled: index into SessionHistory::samplings()
+  Sampled sampled;                // logprobs only with kSampled; `kept` is not logged
+  std::int32_t sampling = -1;     // kSampled: index into SessionHistory::samplings()
+  std::vector<Sampled> top = {};  // alternatives, where they were asked for
 };
 
 // Bytes of one sampled token in a record: id, logprob, raw_logprob.
@@ -127,6 +131,8 @@ std::vector<std::byte> encode(const LoggedMark& mark);
 std::vector<std::byte> encode_branch(BranchId parent, Position at);
 std::vector<std::byte> encode(const LoggedJob& job);
 std::vector<std::byte> encode(const JobEnd& end);
+std::vector<std::byte> encode_title(std::string_view title);
+std::vector<std::byte> encode_alternatives(std::span<const Sampled> top);  // at most 20
 Result<SessionHeader> decode_header(Bytes bytes);
 Result<LoggedSampling> decode_sampling(Bytes bytes);
 Result<LoggedCall> decode_call(Bytes bytes);
@@ -134,6 +140,16 @@ Result<LoggedMark> decode_mark(Bytes bytes);
 Result<std::pair<BranchId, Position>> decode_branch(Bytes bytes);
 Result<LoggedJob> decode_job(Bytes bytes);
 Result<JobEnd> decode_job_end(Bytes bytes);
+Result<std::string> decode_title(Bytes bytes);
+Result<std::vector<Sampled>> decode_alternatives(Bytes bytes);
+
+// Bytes a title may have: a line of text in any script.
+constexpr std::size_t kMostTitle = 400;
+
+// Ids of requests that came without one: nobody asks for them again. job-PROCESS-NUMBER, PROCESS being the first 8
+// digits of a new_session_id().
+std::string make_up_job_id(std::string_view process, std::int64_t number);
+bool made_up_job_id(std::string_view id);
 
 bool valid_session_id(std::string_view id);
 std::string new_session_id();  // 16 random hexadecimal digits

@@ -253,6 +253,13 @@ Status SessionHistory::apply(LogRecord type, Bytes payload, std::int64_t offset)
       j->error = std::move(end.error);
       return {};
     }
+    case LogRecord::kTitle:
+      title_ = HADAL_TRY(decode_title(payload));
+      return {};
+    case LogRecord::kAlternatives:
+      HADAL_CHECK_OK(decode_alternatives(payload));
+      if (length() == 0 || !run_open_) return fail(ErrorCode::kBadInput, "alternatives without a token");
+      return {};
   }
   return fail(ErrorCode::kUnsupported, "is of type {}, which this version of the format does not have",
               static_cast<int>(type));

@@ -65,6 +65,8 @@ class SessionHistory {
   Result<std::vector<TokenRun>> runs(BranchId branch, Position length) const;
   Result<BranchDiff> diff(BranchId a, BranchId b, std::int64_t around = 8) const;
 
+  const std::string& title() const { return title_; }  // empty: none was given
+
   const std::vector<LoggedSampling>& samplings() const { return samplings_; }
   std::int32_t sampling() const { return static_cast<std::int32_t>(samplings_.size()) - 1; }  // in force; -1: none
   // Those that lie within the first tokens of a branch, by position (-1: all of the branch).
@@ -101,6 +103,7 @@ class SessionHistory {
   std::vector<LoggedMark> marks_;
   std::vector<LoggedCall> calls_;
   std::vector<LoggedJob> jobs_;
+  std::string title_;
   std::unordered_map<std::string, std::size_t> latest_job_;  // by id
 };
 

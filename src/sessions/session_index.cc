@@ -8,12 +8,14 @@
 namespace hadal {
 namespace {
 
-constexpr int kVersion = 1;  // of the table; another one is made again from the logs
+constexpr int kVersion = 2;  // of the table; another one is made again from the logs
 
 constexpr const char* kTable =
     "CREATE TABLE IF NOT EXISTS sessions (id TEXT PRIMARY KEY, header BLOB NOT NULL, length INTEGER NOT NULL,"
     " branches INTEGER NOT NULL, hash_high INTEGER NOT NULL, hash_low INTEGER NOT NULL, file_bytes INTEGER NOT NULL,"
-    " file_time_ns INTEGER NOT NULL, problem TEXT NOT NULL) WITHOUT ROWID";
+    " file_time_ns INTEGER NOT NULL, title TEXT NOT NULL, problem TEXT NOT NULL) WITHOUT ROWID;"
+    "CREATE TABLE IF NOT EXISTS jobs (id TEXT PRIMARY KEY, session TEXT NOT NULL) WITHOUT ROWID;"
+    "CREATE INDEX IF NOT EXISTS jobs_of ON jobs (session)";
 
 // One prepared statement. Parameters and columns count from 0.
 class Statement {
@@ -74,8 +76,8 @@ Result<SessionIndex::Database> SessionIndex::open_database(const std::string& pa
   const std::string make = fmt::format("{}; PRAGMA user_version = {}", kTable, kVersion);
   if (sqlite3_exec(raw, make.c_str(), nullptr, nullptr, nullptr) != SQLITE_OK) return failed(path, raw);
   Statement check(raw,
-                  "SELECT id, header, length, branches, hash_high, hash_low, file_bytes, file_time_ns, problem"
-                  " FROM sessions LIMIT 1");
+                  "SELECT sessions.id, header, length, branches, hash_high, hash_low, file_bytes, file_time_ns, title,"
+                  " problem, jobs.session FROM sessions, jobs LIMIT 1");
   const int row = check.step();
   if (row != SQLITE_ROW && row != SQLITE_DONE) return failed(path, raw);
   return db;
@@ -102,8 +104,8 @@ Status SessionIndex::commit() { return run("COMMIT"); }
 
 Result<std::vector<IndexedSession>> SessionIndex::all() const {
   Statement s(db_.get(),
-              "SELECT id, header, length, branches, hash_high, hash_low, file_bytes, file_time_ns, problem"
-              " FROM sessions");
+              "SELECT id, header, length, branches, hash_high, hash_low, file_bytes, file_time_ns, title,"
+              " problem FROM sessions");
   std::vector<IndexedSession> out;
   int row = 0;
   while ((row = s.step()) == SQLITE_ROW) {
@@ -117,7 +119,8 @@ Result<std::vector<IndexedSession>> SessionIndex::all() const {
     e.hash_low = static_cast<std::uint64_t>(s.integer(5));
     e.file_bytes = s.integer(6);
     e.file_time_ns = s.integer(7);
-    e.problem = s.text(8);
+    e.title = s.text(8);
+    e.problem = s.text(9);
     out.push_back(std::move(e));
   }
   if (row != SQLITE_DONE) return failed(path_, db_.get());
@@ -125,7 +128,7 @@ Result<std::vector<IndexedSession>> SessionIndex::all() const {
 }
 
 Status SessionIndex::put(const IndexedSession& e) {
-  Statement s(db_.get(), "INSERT OR REPLACE INTO sessions VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)");
+  Statement s(db_.get(), "INSERT OR REPLACE INTO sessions VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)");
   s.bind(0, e.header.id);
   s.bind(1, Bytes(encode(e.header)));
   s.bind(2, e.length);
@@ -134,14 +137,31 @@ Status SessionIndex::put(const IndexedSession& e) {
   s.bind(5, static_cast<std::int64_t>(e.hash_low));
   s.bind(6, e.file_bytes);
   s.bind(7, e.file_time_ns);
-  s.bind(8, e.problem);
-  return s.step() == SQLITE_DONE ? Status{} : failed(path_, db_.get());
+  s.bind(8, e.title);
+  s.bind(9, e.problem);
+  if (s.step() != SQLITE_DONE) return failed(path_, db_.get());
+  for (const std::string& job : e.jobs) {
+    Statement j(db_.get(), "INSERT OR REPLACE INTO jobs VALUES (?, ?)");
+    j.bind(0, job);
+    j.bind(1, e.header.id);
+    if (j.step() != SQLITE_DONE) return failed(path_, db_.get());
+  }
+  return {};
+}
+
+std::optional<std::string> SessionIndex::session_of_job(const std::string& job) const {
+  Statement s(db_.get(), "SELECT session FROM jobs WHERE id = ?");
+  s.bind(0, job);
+  if (s.step() != SQLITE_ROW) return std::nullopt;
+  return s.text(0);
 }
 
 Status SessionIndex::remove(const std::string& id) {
   Statement s(db_.get(), "DELETE FROM sessions WHERE id = ?");
   s.bind(0, id);
-  return s.step() == SQLITE_DONE ? Status{} : failed(path_, db_.get());
+  Statement j(db_.get(), "DELETE FROM jobs WHERE session = ?");
+  j.bind(0, id);
+  return s.step() == SQLITE_DONE && j.step() == SQLITE_DONE ? Status{} : failed(path_, db_.get());
 }
 
 }  // namespace hadal

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -19,6 +20,8 @@ struct IndexedSession {
   std::int64_t branches = 0;
   std::uint64_t hash_high = 0, hash_low = 0;      // XXH3-128 of the live branch's ids as int32
   std::int64_t file_bytes = 0, file_time_ns = 0;  // of the log when it was read
+  std::string title;                              // as the log has it
+  std::vector<std::string> jobs;                  // ids of its jobs that clients may ask for again
   std::string problem;                            // why the log cannot be opened; empty: it can
 };
 
@@ -27,9 +30,11 @@ class SessionIndex {
   // Opens or makes the file. A file that is no index of this version is replaced. kIo.
   static Result<SessionIndex> open(const std::string& path);
 
-  Result<std::vector<IndexedSession>> all() const;
+  Result<std::vector<IndexedSession>> all() const;  // without jobs
   Status put(const IndexedSession& session);
   Status remove(const std::string& id);
+  // The session a job of this id ran in; of several the one put last. Nothing when unknown.
+  std::optional<std::string> session_of_job(const std::string& job) const;
   // Between the two, changes are one transaction.
   Status begin();
   Status commit();

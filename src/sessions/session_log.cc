@@ -117,6 +117,17 @@ Status SessionLog::set_sampling(const LoggedSampling& sampling) {
   return stage(LogRecord::kSampling, encode(sampling));
 }
 
+Status SessionLog::add_alternatives(std::span<const Sampled> top) {
+  return stage(LogRecord::kAlternatives, encode_alternatives(top));
+}
+
+Status SessionLog::set_title(const std::string& title) {
+  if (title == history_.title()) return {};
+  if (title.size() > kMostTitle)
+    return fail(ErrorCode::kUsage, "a title has at most {} bytes, not {}", kMostTitle, title.size());
+  return stage(LogRecord::kTitle, encode_title(title));
+}
+
 Status SessionLog::add_call(const std::string& id, Position from, std::int64_t count) {
   return stage(LogRecord::kCall, encode(LoggedCall{id, 0, from, count}));
 }
@@ -164,20 +175,28 @@ Result<std::vector<LoggedToken>> SessionLog::logged(BranchId branch, Position fr
     const Position end = i + 1 < runs.size() ? runs[i + 1].from : from + count;
     if (end <= from) continue;
     Position at = run.from;
+    bool last_is_out = false;  // the token before the next record is the last of `out`
     HADAL_CHECK_OK(file_.read(run.offset, [&](const Record& r) -> Result<bool> {
+      if (r.type == static_cast<std::uint16_t>(LogRecord::kAlternatives)) {
+        if (last_is_out) out.back().top = HADAL_TRY(decode_alternatives(r.payload));
+        return true;
+      }
+      if (at >= end) return false;
       if (r.type != static_cast<std::uint16_t>(run.origin)) return true;  // a mark between tokens, say
       const bool sampled = run.origin == TokenOrigin::kSampled;
       const std::size_t each = sampled ? kSampledBytes : sizeof(TokenId);
-      for (std::size_t k = 0; k + each <= r.payload.size() && at < end; k += each, ++at) {
+      std::size_t k = 0;
+      for (; k + each <= r.payload.size() && at < end; k += each, ++at) {
         if (at < from) continue;
         LoggedToken token{run.origin, {}, run.sampling};
         if (sampled)
           token.sampled = get_sampled(r.payload.data() + k);
         else
           std::memcpy(&token.sampled.id, r.payload.data() + k, sizeof(TokenId));
-        out.push_back(token);
+        out.push_back(std::move(token));
       }
-      return at < end;
+      last_is_out = at > from && k == r.payload.size();
+      return true;  // one more: the last token's alternatives may follow
     }));
   }
   if (static_cast<std::int64_t>(out.size()) != count)
@@ -251,7 +270,7 @@ Status SessionLog::copy_into(SessionLog& to, Position length, BranchId branch) c
       if (tokens[i].origin == TokenOrigin::kSampled) {
         if (tokens[i].sampling >= 0)
           HADAL_CHECK_OK(to.set_sampling(history_.samplings()[static_cast<std::size_t>(tokens[i].sampling)]));
-        HADAL_CHECK_OK(to.append(sampled));
+        HADAL_CHECK_OK(to.append(sampled));  // their alternatives stay behind with the jobs that asked for them
       } else {
         HADAL_CHECK_OK(to.append(tokens[i].origin, ids));
       }
@@ -261,6 +280,7 @@ Status SessionLog::copy_into(SessionLog& to, Position length, BranchId branch) c
   }
   for (const LoggedMark& m : history_.marks(branch, length)) HADAL_CHECK_OK(to.add_mark(m.role, m.at));
   for (const LoggedCall& c : history_.calls(branch, length)) HADAL_CHECK_OK(to.add_call(c.id, c.from, c.count));
+  if (!history_.title().empty()) HADAL_CHECK_OK(to.set_title(history_.title()));
   return to.sync();
 }
 

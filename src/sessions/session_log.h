@@ -54,6 +54,9 @@ class SessionLog {
   Status append(std::span<const Sampled> tokens);
   // Parameters of the tokens sampled from here on; writes nothing if they already hold.
   Status set_sampling(const LoggedSampling& sampling);
+  // Of the token appended last: what else it could have been.
+  Status add_alternatives(std::span<const Sampled> top);
+  Status set_title(const std::string& title);  // kUsage: longer than kMostTitle
   Status add_call(const std::string& id, Position from, std::int64_t count);
   Status add_mark(MessageRole role, Position at);
   // Back to `length` tokens of a branch (the live one by default), as a new branch. The old one stays readable. No-op

@@ -40,6 +40,9 @@ IndexedSession entry_of(const SessionLog& log) {
   const XXH128_hash_t hash = hash_ids(log.tokens());
   e.hash_high = hash.high64;
   e.hash_low = hash.low64;
+  e.title = log.history().title();
+  for (const LoggedJob& job : log.history().jobs())
+    if (!made_up_job_id(job.id)) e.jobs.push_back(job.id);
   return e;
 }
 
@@ -224,6 +227,7 @@ SessionSummary SessionStore::summary(const IndexedSession& e) const {
   s.id = e.header.id;
   s.model = e.header.model;
   s.parent = e.header.parent;
+  s.title = e.title;
   s.length = e.length;
   s.branches = e.branches;
   s.created_ms = e.header.created_ms;
@@ -293,6 +297,11 @@ std::optional<std::string> SessionStore::find_prefix(std::span<const TokenId> id
   return *std::max_element(found->begin(), found->end(), [&](const std::string& a, const std::string& b) {
     return sessions_.at(a).file_time_ns < sessions_.at(b).file_time_ns;
   });
+}
+
+std::optional<std::string> SessionStore::session_of_job(const std::string& job) const {
+  const std::lock_guard lock(mutex_);
+  return index_.session_of_job(job);
 }
 
 Result<std::int64_t> SessionStore::export_to(const std::string& id, const std::string& file, bool intact) const {

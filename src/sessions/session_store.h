@@ -19,7 +19,7 @@
 namespace hadal {
 
 struct SessionSummary {
-  std::string id, model, parent;
+  std::string id, model, parent, title;
   Position length = 0;  // of the live branch
   std::int64_t branches = 0;
   std::int64_t created_ms = 0, updated_ms = 0;  // since 1970
@@ -67,6 +67,9 @@ class SessionStore {
   // The session whose live branch is the longest beginning of `ids`, at least `least` tokens long; of several, the one
   // changed last. Nothing when there is none. As new as the last update() or list(). It may be open (kBusy then).
   std::optional<std::string> find_prefix(std::span<const TokenId> ids, Position least = 1) const;
+
+  // The session that a job of this id ran in, by the index. Nothing when unknown.
+  std::optional<std::string> session_of_job(const std::string& job) const;
 
   // One file that holds the whole session, checked; with `intact`, of a damaged session what comes before the damage.
   // Gives the bytes that were left out. kUsage when the file exists.

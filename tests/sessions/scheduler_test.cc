@@ -4,8 +4,10 @@
 #include <gtest/gtest.h>
 
 #include <condition_variable>
+#include <future>
 #include <thread>
 
+#include "cache/prefix_store.h"
 #include "sessions/generate.h"
 #include "support/tiny_checkpoint.h"
 
@@ -349,6 +351,114 @@ TEST(Scheduler, ADataFolderKeepsPrefixesAcrossRestarts) {
   next.prompt.insert(next.prompt.end(), answer.begin(), answer.end());
   auto job = *scheduler->submit(next);
   EXPECT_GT(Ear(*job).done().usage.cached, std::ssize(r.prompt) / 2);
+}
+
+TEST(Scheduler, AForkReadsOnlyWhatIsItsOwn) {
+  auto scheduler = start();
+  JobRequest main = request(question(4));
+  main.sampling.temperature = 0;
+  // From the end of the user's turn, before the header, and from the whole prompt.
+  const auto ends = static_cast<std::ptrdiff_t>(main.prompt.size()) - 2;
+  JobRequest early = request({main.prompt.begin(), main.prompt.begin() + ends}, 4), late = request(main.prompt, 4);
+  for (JobRequest* fork : {&early, &late}) {
+    fork->sampling.temperature = 0;
+    fork->prompt.push_back(ids_of("<｜query｜>").at(0));
+  }
+  for (const bool kept : {false, true}) {  // the prompt is new, the prompt is kept
+    const SchedulerStats before = scheduler->stats();
+    auto jobs = scheduler->submit(main, {early, late});
+    ASSERT_TRUE(jobs.has_value()) << jobs.error().what;
+    ASSERT_EQ(jobs->size(), 3u);
+    Ear first(*(*jobs)[0]), second(*(*jobs)[1]), third(*(*jobs)[2]);
+    first.done();
+    EXPECT_EQ(second.done().usage.prompt - second.done().usage.cached, 1);
+    EXPECT_EQ(third.done().usage.prompt - third.done().usage.cached, 1);
+    const SchedulerStats after = scheduler->stats();
+    const std::int64_t read = after.prompt_tokens - after.cached_tokens - before.prompt_tokens + before.cached_tokens;
+    EXPECT_EQ(read, kept ? 2 + 1 + 1 : std::ssize(main.prompt) + 1 + 1);
+    auto fresh = start();
+    for (auto* one : {&main, &early, &late}) {
+      Ear alone(**fresh->submit(*one));
+      alone.done();
+      EXPECT_EQ(alone.ids(), (one == &main ? first : one == &early ? second : third).ids());
+    }
+  }
+}
+
+TEST(Scheduler, ForksEndWithAJobThatNeverGetsThere) {
+  SchedulerOptions options;
+  options.running = 1;
+  auto scheduler = start(options);
+  auto first = *scheduler->submit(request(question(4), 200));
+  Ear busy(*first);
+  auto jobs = *scheduler->submit(request(question(3)), {request(question(3), 2)});
+  Ear fork(*jobs[1]);
+  jobs[0]->cancel();
+  EXPECT_EQ(fork.done().finish, JobFinish::kCancelled);
+}
+
+TEST(Scheduler, AnAnswerIsKnownAfterARestart) {
+  test::TemporaryFolder folder;
+  SchedulerOptions options;
+  options.data = folder.path();
+  JobRequest r = request(question(2), 12);
+  r.id = "client/key/0";
+  r.top_logprobs = 3;
+  r.sampling.seed = 5;
+  std::vector<JobEvent> before;
+  std::string session;
+  {
+    auto scheduler = start(options);
+    auto job = *scheduler->submit(r);
+    Ear ear(*job);
+    ear.done();
+    before = ear.events();
+    session = job->session();
+  }
+  auto scheduler = start(options);
+  JobRequest again = r;
+  again.sampling.seed = 6;  // what it was asked with then counts
+  auto job = *scheduler->submit(again);
+  EXPECT_TRUE(job->finished());
+  EXPECT_EQ(job->session(), session);
+  EXPECT_EQ(scheduler->stats().steps, 0);
+  Ear ear(*job);
+  const JobEvent done = ear.done();
+  EXPECT_EQ(done.finish, before.back().finish);
+  EXPECT_EQ(done.usage.generated, before.back().usage.generated);
+  std::erase_if(before, [](const JobEvent& e) { return e.kind != JobEvent::Kind::kToken; });
+  const auto after = ear.events();
+  ASSERT_EQ(after.size(), before.size() + 1);
+  for (std::size_t i = 0; i < before.size(); ++i) {
+    const JobToken &a = before[i].token, &b = after[i].token;
+    EXPECT_EQ(a.sampled.id, b.sampled.id);
+    EXPECT_EQ(a.sampled.raw_logprob, b.sampled.raw_logprob);
+    ASSERT_EQ(b.top.size(), 3u);
+    for (std::size_t k = 0; k < 3; ++k) {
+      EXPECT_EQ(a.top[k].id, b.top[k].id);
+      EXPECT_EQ(a.top[k].raw_logprob, b.top[k].raw_logprob);
+    }
+  }
+  again.prompt = question(3);
+  const auto other = scheduler->submit(again);
+  ASSERT_FALSE(other.has_value());
+  EXPECT_NE(other.error().what.find("another prompt"), std::string::npos);
+}
+
+TEST(Scheduler, ExplainsWhatALookupWouldFind) {
+  auto scheduler = start();
+  const JobRequest r = request(question(4), 4);
+  auto job = *scheduler->submit(r);
+  Ear(*job).done();
+  std::vector<TokenId> other = r.prompt;
+  other[other.size() / 2] = ids_of("z").at(0);
+  std::promise<PrefixMiss> answer;
+  scheduler->explain(other, [&](const PrefixMiss& miss) { answer.set_value(miss); });
+  const PrefixMiss miss = answer.get_future().get();
+  EXPECT_EQ(miss.agree, std::ssize(other) / 2);
+  ASSERT_FALSE(miss.kept.empty());
+  EXPECT_EQ(miss.kept[0], r.prompt[other.size() / 2]);
+  EXPECT_EQ(miss.asked.at(0), other[other.size() / 2]);
 }
 
 }  // namespace

@@ -317,6 +317,34 @@ TEST_F(SessionLogTest, OtherVersionsAreRefusedByName) {
   EXPECT_THAT(log.error().what, HasSubstr("format version 2"));
 }
 
+TEST_F(SessionLogTest, TitlesAndAlternativesAreReadBack) {
+  {
+    SessionLog log = SessionLog::create(path_, plain_header(), never()).value();
+    ASSERT_TRUE(log.append(TokenOrigin::kPrompt, ids({1, 2, 3})));
+    for (int i = 0; i < 3; ++i) {
+      const Sampled token{TokenId{10 + i}, -0.5, -0.25, 1};
+      ASSERT_TRUE(log.append({&token, 1}));
+      const Sampled top[] = {token, {TokenId{20 + i}, 0, -1.5, 1}};
+      if (i != 1) ASSERT_TRUE(log.add_alternatives(top));
+    }
+    ASSERT_TRUE(log.set_title("first"));
+    ASSERT_TRUE(log.set_title("Kettles"));
+    EXPECT_EQ(log.set_title(std::string(401, 'x')).error().code, ErrorCode::kUsage);
+  }
+  const SessionLog log = SessionLog::open(path_, never()).value();
+  EXPECT_EQ(log.history().title(), "Kettles");
+  const auto tokens = log.logged(0, 0, 6).value();
+  ASSERT_EQ(tokens.size(), 6u);
+  for (const std::size_t i : {0u, 2u, 4u}) EXPECT_TRUE(tokens[i].top.empty()) << i;
+  for (const std::size_t i : {3u, 5u}) {
+    ASSERT_EQ(tokens[i].top.size(), 2u) << i;
+    EXPECT_EQ(to_int(tokens[i].top[1].id), static_cast<int>(20 + i - 3));
+    EXPECT_EQ(tokens[i].top[1].raw_logprob, -1.5);
+  }
+  EXPECT_TRUE(log.logged(0, 0, 3).value().back().top.empty());
+  EXPECT_EQ(log.fork(folder_.file("fork"), 4, 0, {}, never())->history().title(), "Kettles");
+}
+
 TEST_F(SessionLogTest, AForkStandsAlone) {
   write_every_type();
   auto log = SessionLog::open(path_, never());
