@@ -10,6 +10,7 @@
 
 #include <utility>
 
+#include "kernels/avx2/fp8_pair.h"
 #include "kernels/avx2/tile.h"
 
 namespace hadal {
@@ -17,6 +18,7 @@ namespace {
 
 constexpr float kUp = 0x1p106f, kDown = 0x1p14f;
 constexpr std::int32_t kLargest = (127 + 21) << 23;  // 2^21 as bits
+constexpr int kPairAhead = 6144;                     // bytes; 4 and 8 KiB measure the same
 constexpr int kBuffer = 16384;                       // floats: 4,096 columns of four tokens
 
 // DAZ off from here to the end of the scope. The statements are barriers for memory, so calls do not move across them.
@@ -95,6 +97,12 @@ struct Job {
   std::int64_t y_stride;
 };
 
+// acc + (c + d) * scale. A denormal scale counts as zero in the definition, which has DAZ on.
+__m256 add_block(__m256 acc, __m256 c, __m256 d, float scale) {
+  const __m256 s = _mm256_set1_ps(scale < 0x1p-126f && scale > -0x1p-126f ? 0.0f : scale);
+  return _mm256_fmadd_ps(_mm256_mul_ps(_mm256_add_ps(c, d), _mm256_set1_ps(kDown)), s, acc);
+}
+
 // n tokens against H halves of a tile from `begin`; accumulator A is half A / n, token A % n.
 template <int H, int n, int... A>
 [[gnu::noinline]] void tile_of(std::integer_sequence<int, A...>, const Job& job, std::int64_t tile, int begin) {
@@ -102,7 +110,17 @@ template <int H, int n, int... A>
   const std::byte* p = w.tiles + tile * w.tile_run_bytes() + 32 * begin;
   const float *x = job.x, *scale = w.scales + tile * w.scale_blocks();
   __m256 f[] = {((void)A, _mm256_setzero_ps())...};
-  for (std::int64_t left = w.padded_cols(); left > 0; left -= 128, ++scale) {
+  std::int64_t left = w.padded_cols();
+  if constexpr (H == 2 && n == 1) {
+    for (; left >= kPairColumns; left -= kPairColumns, p += kPairBytes, x += kPairColumns, scale += 2) {
+      __m256 s[8];
+      two_blocks(p, x, kPairAhead, s);
+      for (int block = 0; block < 2; ++block)
+        for (int half = 0; half < 2; ++half)
+          f[half] = add_block(f[half], s[4 * block + 2 * half], s[4 * block + 2 * half + 1], scale[block]);
+    }
+  }
+  for (; left > 0; left -= 128, ++scale) {
     __m256 c[] = {((void)A, _mm256_setzero_ps())...}, d[] = {((void)A, _mm256_setzero_ps())...};
     for (int i = static_cast<int>(left < 128 ? left : 128) / 4; i > 0; --i, p += 64, x += 4 * n) {
       prefetch(p);
@@ -114,9 +132,7 @@ template <int H, int n, int... A>
       ((d[A] = _mm256_fmadd_ps(v[A / n].even[1], _mm256_set1_ps(x[2 * n + A % n]), d[A])), ...);
       // NOLINTEND(clang-analyzer-core.CallAndMessage)
     }
-    // A denormal scale counts as zero in the definition, which has DAZ on.
-    const __m256 s = _mm256_set1_ps(*scale < 0x1p-126f && *scale > -0x1p-126f ? 0.0f : *scale);
-    ((f[A] = _mm256_fmadd_ps(_mm256_mul_ps(_mm256_add_ps(c[A], d[A]), _mm256_set1_ps(kDown)), s, f[A])), ...);
+    ((f[A] = add_block(f[A], c[A], d[A], *scale)), ...);
   }
   (store_half(f[A], w.rows - tile * kTileRows, 8 * (begin + A / n), job.y + tile * kTileRows + A % n * job.y_stride),
    ...);
