@@ -108,7 +108,7 @@ void LenientParser::convert(std::vector<Event>& out) {
         if (calls_ > 0 || !options_.require_call_shape) out.push_back({Event::Kind::kFinished, ""});
         break;
       case PieceKind::kStop:
-        out.push_back({Event::Kind::kFinished, ""});
+        out.push_back({Event::Kind::kFinished, std::move(piece.bytes)});
         break;
       default:
         convert_call(piece, out);

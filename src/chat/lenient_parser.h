@@ -45,7 +45,7 @@ struct Event {
     kArguments,   // text: a piece of the arguments' JSON
     kCallClosed,  // the arguments are complete; see `verdict`
     kIgnored,     // text: input that belongs nowhere; see `reason`
-    kFinished,    // the block of calls ended, or a stop sequence matched: nothing after it will be used
+    kFinished,    // the block of calls ended, or a stop sequence (then `text`) matched: nothing after it will be used
   };
   Kind kind;
   std::string text;

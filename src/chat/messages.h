@@ -9,6 +9,8 @@
 #include <string_view>
 #include <vector>
 
+#include "base/ids.h"
+
 namespace hadal::chat {
 
 enum class Role {
@@ -58,6 +60,8 @@ struct Message {
   bool wo_eos = false;               // kAssistant: leave the turn open for continuation
   // kAssistant, with wo_eos: the reasoning itself is unfinished, so no </think> follows it. Not in the reference.
   bool open_reasoning = false;
+  // kAssistant: the turn as it was sampled, from the token that opened it, where the caller knows (chat/replay.h).
+  std::vector<TokenId> sampled = {};
 };
 
 // What a server does to a client's conversation before rendering it. The reference does none of this.

@@ -115,6 +115,8 @@ class Assembler {
     const auto& segments = rendered_.segments;
     for (std::size_t i = 0; i < segments.size();) {
       const int message = segments[i].message;
+      if (message >= 0 && (out_.starts.empty() || out_.starts.back().second < message))
+        out_.starts.emplace_back(static_cast<Position>(out_.ids.size()), message);
       const std::vector<TokenId>* turn = message >= 0 ? &turns[static_cast<std::size_t>(message)] : nullptr;
       const bool starts = i > 0 && segments[i - 1].message != message;
       if (turn && !turn->empty() && starts) {
@@ -202,9 +204,11 @@ Result<Replayed> replay(const Tokenizer& tokenizer, std::span<const Message> mes
   Replayed out;
   std::vector<std::vector<TokenId>> found(messages.size());
   TurnKey before;
-  for (std::size_t i = 0; turns && i < messages.size(); ++i) {
+  for (std::size_t i = 0; i < messages.size(); ++i) {
     const Message& m = messages[i];
-    if (m.role == Role::kAssistant && !m.wo_eos) {
+    if (m.role == Role::kAssistant && !m.wo_eos && m.sampled.size() > 1) {
+      found[i] = m.sampled;
+    } else if (turns && m.role == Role::kAssistant && !m.wo_eos) {
       for (const TurnKey& key : keys_at(before, m)) {
         auto ids = turns->find(key);
         if (!ids || ids->size() < 2) continue;
@@ -212,7 +216,7 @@ Result<Replayed> replay(const Tokenizer& tokenizer, std::span<const Message> mes
         break;
       }
     }
-    before = place(before, shown(m));
+    if (turns) before = place(before, shown(m));
   }
   HADAL_CHECK_OK(Assembler(tokenizer, rendered, out).run(found));
   for (const Message& m : messages) out.rendered += m.role == Role::kAssistant;

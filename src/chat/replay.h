@@ -11,6 +11,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "base/ids.h"
@@ -46,15 +47,17 @@ struct Replayed {
   std::vector<TokenId> ids;
   std::vector<Position> borders;  // ascending: before every user turn, and after every assistant header's first token,
                                   // where a kept and a dropped reasoning part ways
-  std::string text;               // as rendered, before turns were put back
-  int remembered = 0;             // assistant turns put back as sampled
-  int rendered = 0;               // assistant turns rendered from what the client sent
-  bool thinking = false;          // the prompt ends inside a reasoning
-  bool continues = false;         // the prompt ends inside a text that the client began
+  std::vector<std::pair<Position, int>> starts;  // where the tokens of which message begin, ascending
+  std::string text;                              // as rendered, before turns were put back
+  int remembered = 0;                            // assistant turns put back as sampled
+  int rendered = 0;                              // assistant turns rendered from what the client sent
+  bool thinking = false;                         // the prompt ends inside a reasoning
+  bool continues = false;                        // the prompt ends inside a text that the client began
 };
 
-// Renders and tokenises. `turns` may be null. An earlier turn whose reasoning is dropped is put back without it: the
-// part after </think> as sampled. Errors: those of render() and prompt_tokens().
+// Renders and tokenises. Message::sampled comes before what `turns` knows; `turns` may be null. An earlier turn whose
+// reasoning is dropped is put back without it: the part after </think> as sampled. Errors: those of render() and
+// prompt_tokens().
 Result<Replayed> replay(const Tokenizer& tokenizer, std::span<const Message> messages, const RenderOptions& options,
                         const TurnLookup* turns);
 

@@ -4,6 +4,8 @@
 
 #include <algorithm>
 
+#include "chat/templates.h"
+
 namespace hadal::serve {
 namespace {
 
@@ -21,7 +23,13 @@ Answer::Answer(const Tokenizer& tokenizer, AnswerOptions options, std::span<cons
       options_(std::move(options)),
       stop_ids_(stop_ids.begin(), stop_ids.end()),
       decoder_(tokenizer),
-      parser_(reading(options_)) {}
+      parser_(reading(options_)) {
+  for (const TokenId id : options_.before) {
+    ids_.push_back(id);
+    std::string text;
+    if (decoder_.push(id, text)) show(text, tokenizer.is_added(id));
+  }
+}
 
 AnswerStep Answer::show(std::string_view text, bool is_marker) {
   AnswerStep step;
@@ -36,10 +44,14 @@ AnswerStep Answer::show(std::string_view text, bool is_marker) {
       auto closed = std::ranges::find(step.events, chat::Event::Kind::kCallClosed, &chat::Event::kind);
       if (closed != step.events.end()) {
         step.events.erase(closed + 1, step.events.end());
-        enough_ = true;
+        enough_ = one_call_ = true;
       }
     }
-    for (const chat::Event& e : step.events) enough_ |= e.kind == chat::Event::Kind::kFinished;
+    for (const chat::Event& e : step.events) {
+      if (e.kind != chat::Event::Kind::kFinished) continue;
+      enough_ = true;
+      stop_string_ = e.text;
+    }
   }
   turn_.add(step.events);
   return step;
@@ -79,7 +91,9 @@ AnswerStep Answer::end(const JobEvent& done) {
   ended_ = true;
   const bool has_call = std::ranges::any_of(turn_.calls, [](const auto& call) { return call.closed; });
   const bool stopped = done.finish == JobFinish::kStop || (enough_ && done.finish == JobFinish::kCancelled);
-  if (done.finish == JobFinish::kError)
+  if (!stop_string_.empty())
+    finish_ = Finish::kStopString;  // however the job ended: it may have gone on until it heard of it
+  else if (done.finish == JobFinish::kError)
     finish_ = Finish::kError;
   else if (stopped || done.finish == JobFinish::kStopString)
     finish_ = has_call ? Finish::kToolCalls : Finish::kStop;
@@ -93,12 +107,47 @@ AnswerStep Answer::end(const JobEvent& done) {
     stop_string_ = options_.stop[static_cast<std::size_t>(done.stop_index)];
   }
   // A call that was cut off is not shown, so a client cannot send it back.
-  memorable_ = !options_.raw && !options_.continues && turn_.ignored.empty() &&
+  memorable_ = !options_.raw && !options_.continues && turn_.ignored.empty() && stop_string_.empty() &&
                (done.finish == JobFinish::kStop || (done.finish == JobFinish::kLength && state == "content"));
+  if (one_call_ && finish_ == Finish::kToolCalls) end_after_call();
   return step;
 }
 
+// What the turn would have been if the model had ended it after the call that was shown: its tokens as far as they say
+// that, then the rest of the block and the end of sentence.
+void Answer::end_after_call() {
+  memorable_ = false;
+  const auto dsml = tokenizer_->find_added(chat::text::kDsml), eos = tokenizer_->find_added(chat::text::kEos);
+  if (!dsml || !eos) return;
+  std::string text;
+  StreamDecoder decoder(*tokenizer_);
+  std::vector<std::size_t> ends;  // bytes of text after every token
+  for (const TokenId id : ids_) {
+    if (!decoder.push(id, text)) return;
+    ends.push_back(text.size());
+  }
+  const std::string close = std::string(chat::text::kInvokeClose).substr(1);  // the newline before may be missing
+  const std::size_t at = text.find(close);
+  if (at == std::string::npos) return;  // a form of call that was only understood
+  const std::string whole = text.substr(0, at + close.size()) + std::string(chat::text::kCallsClose);
+  std::size_t keep = 0;
+  while (keep < ids_.size() && std::string_view(whole).starts_with(std::string_view(text).substr(0, ends[keep])))
+    ++keep;
+  std::vector<TokenId> ids(ids_.begin(), ids_.begin() + static_cast<std::ptrdiff_t>(keep));
+  const std::string_view rest = std::string_view(whole).substr(keep == 0 ? 0 : ends[keep - 1]);
+  for (std::string_view left = rest; !left.empty();) {
+    const std::size_t marker = std::min(left.find(chat::text::kDsml), left.size());
+    tokenizer_->encode_literal(left.substr(0, marker), ids);
+    if (marker < left.size()) ids.push_back(*dsml);
+    left.remove_prefix(std::min(left.size(), marker + chat::text::kDsml.size()));
+  }
+  ids.push_back(*eos);
+  ids_ = std::move(ids);
+  memorable_ = !options_.raw && !options_.continues;
+}
+
 std::string Answer::call_id(int call) const {
+  if (!options_.call_prefix.empty()) return fmt::format("{}{}", options_.call_prefix, call);
   const std::string text = options_.call_seed + "/" + std::to_string(call);
   const XXH128_hash_t hash = XXH3_128bits(text.data(), text.size());
   return fmt::format("call_{:016x}{:08x}", hash.high64, static_cast<std::uint32_t>(hash.low64));

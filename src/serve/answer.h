@@ -34,7 +34,9 @@ struct AnswerOptions {
   bool logprobs = false;
   std::vector<std::string> stop;
   std::shared_ptr<const chat::ToolTypes> tools;  // never null; empty: no calls
-  std::string call_seed;  // call ids are made from it, so that whoever joins the job sees the same
+  std::string call_seed;        // call ids are made from it, so that whoever joins the job sees the same
+  std::string call_prefix;      // instead: an id is this and the call's number
+  std::vector<TokenId> before;  // the beginning of the turn that this answer goes on with, its opener not counted
 };
 
 class Answer {
@@ -47,6 +49,7 @@ class Answer {
 
   // Nothing that comes would be shown: a stop string the job does not know of, or the one call that was allowed.
   bool enough() const { return enough_; }
+  const AnswerOptions& options() const { return options_; }
   bool ended() const { return ended_; }
 
   const chat::ParsedTurn& turn() const { return turn_; }
@@ -62,6 +65,7 @@ class Answer {
 
  private:
   AnswerStep show(std::string_view text, bool is_marker);
+  void end_after_call();
   const Tokenizer* tokenizer_;
   AnswerOptions options_;
   std::vector<TokenId> stop_ids_;
@@ -75,6 +79,7 @@ class Answer {
   JobUsage usage_;
   Error error_{ErrorCode::kInternal, ""};
   bool enough_ = false, ended_ = false, memorable_ = false;
+  bool one_call_ = false;  // the turn was cut after the only call it may have
 };
 
 }  // namespace hadal::serve

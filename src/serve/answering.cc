@@ -81,7 +81,7 @@ void Answering::handle(std::size_t index, const JobEvent& event, std::string& ou
   if (event.kind == JobEvent::Kind::kToken) {
     const AnswerStep step = answer.add(event.token);
     if (parts_.stream && !failed_) out += parts_.writer->step(index, answer, step);
-    if (answer.enough()) parts_.jobs[index]->cancel();
+    if (answer.enough()) parts_.jobs[index]->stop();
   } else if (event.kind == JobEvent::Kind::kDone) {
     const AnswerStep step = answer.end(event);
     ++ended_;

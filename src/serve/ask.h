@@ -34,6 +34,12 @@ struct Ask {
   std::vector<TokenId> prompt_ids;  // used when prompt is empty
   bool echo = false;
 
+  // Native sessions only.
+  std::string session;                    // the one that gets the tokens
+  std::vector<TokenId> turn_so_far;       // not empty: prompt_ids ends in this unfinished turn, which goes on
+  std::vector<std::string> instructions;  // Quick Instructions that run beside the answer
+  bool continues = false;                 // asked to go on with an unfinished turn
+
   std::optional<double> temperature, top_p, min_p;
   std::optional<std::int64_t> top_k;
   std::optional<std::uint64_t> seed;

@@ -110,6 +110,7 @@ Status settle(std::vector<Message>& messages) {
       if (m.content && !m.content->empty()) *last.content += (last.content->empty() ? "" : "\n\n") + *m.content;
       for (auto& call : m.tool_calls) last.tool_calls.push_back(std::move(call));
       last.wo_eos = m.wo_eos;
+      last.sampled.clear();  // of a part only
       for (const auto& call : last.tool_calls) open.insert(call.id);
       continue;
     } else if (m.role == Role::kAssistant) {

@@ -10,7 +10,6 @@
 #include "chat/replay.h"
 #include "chat/templates.h"
 #include "chat/tokenize.h"
-#include "serve/conversation.h"
 
 namespace hadal::serve {
 namespace {
@@ -203,88 +202,20 @@ Result<SamplingOptions> Service::sampling_of(const Ask& ask) const {
   return s;
 }
 
-// A call that must be made is opened for the model: it goes on from the name, or from after it.
-Status Service::open_call(const Ask& ask, Prepared& out) const {
-  if (ask.choice.kind == ToolChoice::Kind::kAuto || ask.choice.kind == ToolChoice::Kind::kNone) return {};
-  std::string text =
-      std::string(chat::text::kCallsLead) + std::string(chat::text::kCallsOpen) + std::string(chat::text::kInvokeOpen);
-  const bool named = ask.choice.kind == ToolChoice::Kind::kNamed;
-  if (ask.tools.empty())
-    return fail(ErrorCode::kUsage, "'tool_choice' asks for a call, but no tool is declared in 'tools'");
-  if (named && !out.reading.tools->find(ask.choice.name))
-    return fail(ErrorCode::kUsage, "'tool_choice' names the tool '{}', which 'tools' does not declare",
-                ask.choice.name);
-  const std::size_t dsml = text.rfind(chat::text::kDsml) + chat::text::kDsml.size();
-  const std::string tail =
-      text.substr(dsml) + (named ? ask.choice.name + std::string(chat::text::kInvokeNameEnd) : std::string());
-  const TextSegment segments[] = {{std::string_view(text).substr(0, dsml), true}, {tail, false}};
-  out.after_thinking = scheduler_->engine().tokenizer->encode(segments);
-  return {};
-}
-
-Result<Service::Prepared> Service::prepare_raw(const Ask& ask) const {
-  const Tokenizer& tokenizer = *scheduler_->engine().tokenizer;
-  Prepared out;
-  out.reading.raw = true;
-  out.reading.tools = std::make_shared<const chat::ToolTypes>();
-  out.reading.stop = ask.stop;
-  out.reading.logprobs = ask.logprobs;
-  out.job_stop = ask.stop;
-  out.ids = ask.prompt_ids;
-  if (out.ids.empty()) out.ids = tokenizer.encode(ask.prompt);
-  for (TokenId id : out.ids)
-    if (!tokenizer.contains(id))
-      return fail(ErrorCode::kUsage, "'prompt' holds the token id {}, which this model lacks", to_int(id));
-  const auto bos = tokenizer.find_added(chat::text::kBos);
-  if (bos && (out.ids.empty() || out.ids.front() != *bos)) out.ids.insert(out.ids.begin(), *bos);
-  return out;
-}
-
-Result<Service::Prepared> Service::prepare(Ask& ask, const std::string& request_id) {
-  if (ask.raw) return prepare_raw(ask);
-  const Tokenizer& tokenizer = *scheduler_->engine().tokenizer;
-  HADAL_CHECK_OK(settle(ask.messages));
-  const std::vector<std::string> rewritten = options_.rewriting.apply(ask.messages);
-  // Told to call nothing, the model is not shown the tools, as on the official API.
-  if (ask.choice.kind == ToolChoice::Kind::kNone) ask.tools.clear();
-
-  chat::RenderOptions render;
-  render.generation = options_.generation;
-  const auto effort = effort_of(ask.effort, options_.generation);
-  if (!effort)
-    return fail(ErrorCode::kUsage,
-                "the reasoning effort '{}' is not known; use none, minimal, low, medium, high, xhigh or max",
-                ask.effort);
-  ask.thinking = ask.thinking && effort->thinking;
-  render.mode = ask.thinking ? chat::ThinkingMode::kThinking : chat::ThinkingMode::kChat;
-  render.effort = ask.thinking ? effort->effort : chat::Effort::kDefault;
-
-  Prepared out;
-  out.reading.tools = std::make_shared<const chat::ToolTypes>(HADAL_TRY(chat::ToolTypes::read(ask.tools)));
-  if (ask.messages.back().role == chat::Role::kAssistant) ask.messages.back().wo_eos = true;
-  std::vector<chat::Message> shown = ask.messages;
-  chat::declare(shown, ask.tools, "");
-  chat::Replayed prompt = HADAL_TRY(chat::replay(tokenizer, shown, render, options_.turns.get()));
-  // Turn keys are taken over what is rendered, so that remembering and finding agree.
-  ask.messages = std::move(shown);
-  if (!prompt.ids.empty()) out.opener = prompt.ids.back();
-  out.ids = std::move(prompt.ids);
-  out.borders = std::move(prompt.borders);
-  out.reading.thinking = prompt.thinking;
-  out.reading.continues = prompt.continues;
-  out.reading.parallel = ask.parallel;
-  out.reading.stop = ask.stop;
-  out.reading.logprobs = ask.logprobs;
-  // Stop strings are for the answer's text. Inside calls only the reader of the answer can tell, so it stops the job.
-  if (ask.tools.empty()) out.job_stop = ask.stop;
-  HADAL_CHECK_OK(open_call(ask, out));
-  if (options_.trace) {
+Result<Prompt> Service::prepare(Ask& ask, const std::string& request_id) {
+  PromptSettings settings;
+  settings.tokenizer = scheduler_->engine().tokenizer.get();
+  settings.generation = options_.generation;
+  settings.turns = options_.turns.get();
+  settings.rewriting = &options_.rewriting;
+  Prompt out = HADAL_TRY(make_prompt(ask, settings));
+  if (options_.trace && !ask.raw) {
     std::string names;
-    for (const std::string& n : rewritten) names += (names.empty() ? "" : ", ") + chat::json_string(n);
+    for (const std::string& n : out.rewritten) names += (names.empty() ? "" : ", ") + chat::json_string(n);
     options_.trace->line(
         request_id, "rendered",
         fmt::format("\"tokens\": {}, \"turns_as_sampled\": {}, \"turns_rendered\": {}, \"rules\": [{}], \"text\": {}",
-                    out.ids.size(), prompt.remembered, prompt.rendered, names, chat::json_string(prompt.text)));
+                    out.ids.size(), out.remembered, out.rendered, names, chat::json_string(out.text)));
   }
   return out;
 }
@@ -307,7 +238,7 @@ Status Service::run(std::shared_ptr<Exchange> exchange, const Dialect& dialect, 
     ask.warnings.push_back(fmt::format("the model '{}' is not here; '{}' answers", ask.model, options_.model));
   std::vector<Header> headers;
   HADAL_CHECK_OK(admit_warnings(request, ask, headers));
-  Prepared prepared = HADAL_TRY(prepare(ask, request.id));
+  Prompt prepared = HADAL_TRY(prepare(ask, request.id));
 
   JobRequest job;
   job.sampling = HADAL_TRY(sampling_of(ask));

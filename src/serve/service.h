@@ -14,6 +14,7 @@
 #include "serve/http.h"
 #include "serve/keys.h"
 #include "serve/metrics.h"
+#include "serve/prompt.h"
 #include "serve/rewriting.h"
 #include "serve/trace.h"
 #include "serve/turns.h"
@@ -47,15 +48,6 @@ class Service {
   const Scheduler& scheduler() const { return *scheduler_; }
 
  private:
-  // An Ask on its way: what it became.
-  struct Prepared {
-    std::vector<TokenId> ids;
-    std::vector<Position> borders;
-    AnswerOptions reading;
-    std::vector<TokenId> after_thinking;
-    std::vector<std::string> job_stop;
-    TokenId opener{};  // <think> or </think>, which the answer follows; for remembering
-  };
   using Handler = void (Service::*)(std::shared_ptr<Exchange>);
   struct Route {
     std::string_view method, path;
@@ -73,9 +65,7 @@ class Service {
 
   void answer(std::shared_ptr<Exchange> exchange, const Dialect& dialect);
   Status run(std::shared_ptr<Exchange> exchange, const Dialect& dialect, Ask ask);
-  Result<Prepared> prepare(Ask& ask, const std::string& request_id);
-  Result<Prepared> prepare_raw(const Ask& ask) const;
-  Status open_call(const Ask& ask, Prepared& out) const;
+  Result<Prompt> prepare(Ask& ask, const std::string& request_id);
   Result<SamplingOptions> sampling_of(const Ask& ask) const;
   void remember(const std::vector<chat::Message>& messages, const Answer& answer, TokenId opener);
   Status admit_warnings(const Request& request, const Ask& ask, std::vector<Header>& headers) const;
