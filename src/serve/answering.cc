@@ -32,20 +32,46 @@ void Answering::start() {
     }
   }
   const std::lock_guard lock(pumping_);
-  for (std::size_t i = 0; i < parts_.jobs.size(); ++i) {
-    auto listener = [inbox = inbox_, weak, i](const JobEvent& event) {
-      {
-        const std::lock_guard guard(inbox->mutex);
-        inbox->events.emplace_back(i, event);
-        if (std::exchange(inbox->scheduled, true)) return;
-      }
-      if (auto self = weak.lock())
-        self->parts_.exchange->later([weak] {
-          if (auto later = weak.lock()) later->pump();
-        });
-    };
-    listening_.push_back(parts_.jobs[i]->listen(0, std::move(listener)));
+  for (std::size_t i = 0; i < parts_.jobs.size(); ++i) listen(i);
+}
+
+void Answering::listen(std::size_t index) {
+  auto listener = [inbox = inbox_, weak = weak_from_this(), index](const JobEvent& event) {
+    {
+      const std::lock_guard guard(inbox->mutex);
+      inbox->events.emplace_back(index, event);
+      if (std::exchange(inbox->scheduled, true)) return;
+    }
+    if (auto self = weak.lock())
+      self->parts_.exchange->later([weak] {
+        if (auto later = weak.lock()) later->pump();
+      });
+  };
+  listening_.push_back(parts_.jobs[index]->listen(0, std::move(listener)));
+}
+
+// A report of the prompt's reading, or nothing when the last one is fresh.
+std::string Answering::progress(const JobEvent& event) {
+  Progress p;
+  if (event.kind == JobEvent::Kind::kQueued) {
+    p.place = event.done;
+  } else {
+    if (first_done_ < 0) {
+      first_done_ = event.done;
+      began_.restart();
+    }
+    p.done = event.done;
+    p.total = event.total;
+    p.cached = event.cached;
+    const double seconds = began_.seconds();
+    if (event.done > first_done_ && seconds > 0) {
+      p.tokens_per_second = static_cast<double>(event.done - first_done_) / seconds;
+      p.eta_seconds = static_cast<double>(event.total - event.done) / p.tokens_per_second;
+    }
   }
+  if (reported_.seconds() < parts_.progress_seconds && !parts_.writer->wants(p)) return "";
+  reported_.restart();
+  return parts_.writer->progress(p);
 }
 
 void Answering::wake() {
@@ -78,24 +104,38 @@ void Answering::pump() {
 void Answering::handle(std::size_t index, const JobEvent& event, std::string& out) {
   Answer& answer = *parts_.answers[index];
   if (answer.ended()) return;
-  if (event.kind == JobEvent::Kind::kToken) {
+  const bool beside = index >= parts_.asked;
+  if (event.kind == JobEvent::Kind::kQueued || event.kind == JobEvent::Kind::kPrefill) {
+    if (parts_.stream && !failed_ && index == 0) out += progress(event);
+  } else if (event.kind == JobEvent::Kind::kToken) {
     const AnswerStep step = answer.add(event.token);
-    if (parts_.stream && !failed_) out += parts_.writer->step(index, answer, step);
+    if (parts_.stream && !failed_ && !beside) out += parts_.writer->step(index, answer, step);
     if (answer.enough()) parts_.jobs[index]->stop();
   } else if (event.kind == JobEvent::Kind::kDone) {
     const AnswerStep step = answer.end(event);
     ++ended_;
-    if (parts_.on_answer) parts_.on_answer(answer, index);
-    if (!parts_.stream || failed_) return;
-    out += parts_.writer->step(index, answer, step);
-    if (answer.finish() == Finish::kError || answer.finish() == Finish::kCancelled) {
-      failed_ = true;
-      const Error stopped{ErrorCode::kCancelled, "the server stopped this answer before it was complete; ask again"};
-      out += parts_.writer->broken(answer.finish() == Finish::kError ? answer.error() : stopped);
-    } else {
-      out += parts_.writer->end(index, answer);
+    std::vector<Beside> more;
+    if (parts_.on_answer) more = parts_.on_answer(answer, index);
+    if (parts_.stream && !failed_) {
+      if (!beside) out += parts_.writer->step(index, answer, step);
+      out += ending(index, beside);
+    }
+    for (Beside& one : more) {  // after what is said of `answer`: it may move
+      parts_.answers.push_back(std::move(one.answer));
+      parts_.jobs.push_back(std::move(one.job));
+      listen(parts_.jobs.size() - 1);
     }
   }
+}
+
+std::string Answering::ending(std::size_t index, bool beside) {
+  const Answer& answer = *parts_.answers[index];
+  if (!beside && (answer.finish() == Finish::kError || answer.finish() == Finish::kCancelled)) {
+    failed_ = true;
+    const Error stopped{ErrorCode::kCancelled, "the server stopped this answer before it was complete; ask again"};
+    return parts_.writer->broken(answer.finish() == Finish::kError ? answer.error() : stopped);
+  }
+  return parts_.writer->end(index, answer);
 }
 
 void Answering::finish() {
@@ -107,7 +147,7 @@ void Answering::finish() {
       parts_.exchange->finish();
     } else {
       Response response;
-      for (const auto& answer : parts_.answers) {
+      for (const auto& answer : std::span(parts_.answers).first(parts_.asked)) {
         if (answer->finish() == Finish::kError)
           response =
               parts_.dialect->error(status_of(answer->error().code), answer->error(), parts_.exchange->request().id);

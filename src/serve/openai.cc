@@ -15,6 +15,14 @@ std::string sse(std::string_view data, std::string_view event) {
   return out + "data: " + std::string(data) + "\n\n";
 }
 
+std::string AnswerWriter::progress(const Progress& p) {
+  if (p.place >= 0) return fmt::format(": waiting, {} before this one\n\n", p.place);
+  std::string out = fmt::format(": reading the prompt, {} of {} tokens", p.done, p.total);
+  if (p.tokens_per_second > 0) out += fmt::format(", {:.0f} tokens/s", p.tokens_per_second);
+  if (p.eta_seconds >= 0) out += fmt::format(", about {:.0f} s left", p.eta_seconds);
+  return out + "\n\n";
+}
+
 int status_of(ErrorCode code) {
   switch (code) {
     case ErrorCode::kUsage:

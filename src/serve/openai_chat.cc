@@ -73,7 +73,16 @@ Result<Message> message_of(const JsonValue& value, std::size_t index, std::strin
   return m;
 }
 
-Status read_tools(Fields& f, std::string_view source, Ask& ask) {
+}  // namespace
+
+Status read_chat_messages(Fields& f, std::string_view source, Ask& ask) {
+  const auto* messages = HADAL_TRY(f.list("messages"));
+  for (std::size_t i = 0; messages && i < messages->size(); ++i)
+    ask.messages.push_back(HADAL_TRY(message_of((*messages)[i], i, source, ask)));
+  return {};
+}
+
+Status read_chat_tools(Fields& f, std::string_view source, Ask& ask) {
   const auto* tools = HADAL_TRY(f.list("tools"));
   for (std::size_t i = 0; tools && i < tools->size(); ++i) {
     const std::string path = f.path("tools", i);
@@ -90,6 +99,8 @@ Status read_tools(Fields& f, std::string_view source, Ask& ask) {
   }
   return read_tool_choice(f, ask);
 }
+
+namespace {
 
 // Where clients say whether and how hard to think: DeepSeek's own field, OpenAI's, and those of two other servers.
 Status read_thinking(Fields& f, Ask& ask) {
@@ -118,11 +129,9 @@ class ChatDialect final : public Dialect {
   Result<Ask> read(const JsonValue& body, std::string_view source) const override {
     Ask ask;
     Fields f = HADAL_TRY(Fields::of(body, ""));
-    const auto* messages = HADAL_TRY(f.list("messages"));
-    if (!messages) return fail(ErrorCode::kUsage, "'messages' is missing; it must be a list");
-    for (std::size_t i = 0; i < messages->size(); ++i)
-      ask.messages.push_back(HADAL_TRY(message_of((*messages)[i], i, source, ask)));
-    HADAL_CHECK_OK(read_tools(f, source, ask));
+    if (!f.has("messages")) return fail(ErrorCode::kUsage, "'messages' is missing; it must be a list");
+    HADAL_CHECK_OK(read_chat_messages(f, source, ask));
+    HADAL_CHECK_OK(read_chat_tools(f, source, ask));
     HADAL_CHECK_OK(read_thinking(f, ask));
     HADAL_CHECK_OK(read_sampling(f, ask));
     const auto old_limit = HADAL_TRY(f.integer("max_tokens", 1, INT64_MAX));

@@ -22,6 +22,22 @@ constexpr Entry kEntries[] = {
     {"get", "/v1/models/{model}", "The same, of one model", false},
     {"get", "/v1/jobs/{job}", "Attach to a request sent with Idempotency-Key or X-Hadal-Detach", true},
     {"delete", "/v1/jobs/{job}", "End such a request", false},
+    {"get", "/v1/sessions", "Kept sessions, the one changed last first", false},
+    {"post", "/v1/sessions", "A new session", false},
+    {"post", "/v1/sessions/import", "A session from a file that export made", false},
+    {"get", "/v1/sessions/{session}", "One session", false},
+    {"patch", "/v1/sessions/{session}", "Name it", false},
+    {"delete", "/v1/sessions/{session}", "Remove it", false},
+    {"get", "/v1/sessions/{session}/messages", "Its conversation", false},
+    {"post", "/v1/sessions/{session}/messages", "Append messages", false},
+    {"post", "/v1/sessions/{session}/generate", "Append messages and answer", true},
+    {"post", "/v1/sessions/{session}/instruct", "A Quick Instruction", false},
+    {"post", "/v1/sessions/{session}/fork", "A new session with the beginning of this one", false},
+    {"post", "/v1/sessions/{session}/rewind", "Back to the beginning, as a new branch", false},
+    {"get", "/v1/sessions/{session}/branches", "What rewinding left", false},
+    {"get", "/v1/sessions/{session}/diff", "Where two branches part", false},
+    {"get", "/v1/sessions/{session}/export", "The whole session as one file", false},
+    {"get", "/v1/sessions/{session}/meter", "What the context holds and costs", false},
     {"post", "/tokenize", "Token ids of a text ('prompt') or of a conversation ('messages')", false},
     {"post", "/detokenize", "Text of token ids ('tokens')", false},
     {"get", "/healthz", "The process answers", false},
@@ -48,7 +64,7 @@ std::string openapi_document() {
                                        {"in", "path"},
                                        {"required", true},
                                        {"schema", {{"type", "string"}}}}});
-    if (std::string(e.method) == "post")
+    if (std::string(e.method) == "post" || std::string(e.method) == "patch")
       at["requestBody"] = {{"required", true}, {"content", {{"application/json", {{"schema", {{"type", "object"}}}}}}}};
     Json content;
     const bool plain = path == "/metrics" || path == "/healthz" || path == "/readyz";

@@ -10,6 +10,7 @@
 #include "chat/replay.h"
 #include "chat/templates.h"
 #include "chat/tokenize.h"
+#include "serve/native.h"
 
 namespace hadal::serve {
 namespace {
@@ -55,6 +56,7 @@ Service::Service(std::unique_ptr<Scheduler> scheduler, ServiceOptions options)
     : scheduler_(std::move(scheduler)), options_(std::move(options)), started_(seconds_now()) {
   if (!options_.turns) options_.turns = std::make_shared<Turns>();
   sampling_ = scheduler_->engine().default_sampling();
+  sessions_ = std::make_unique<Sessions>(*scheduler_, options_.generation);
   context_ = scheduler_->engine().checkpoint->config().max_position_embeddings;
 }
 
@@ -118,6 +120,8 @@ std::span<const Service::Route> Service::routes() {
       {"POST", "/v1/messages/count_tokens", &Service::count_tokens},
       {"GET", "/v1/models", &Service::models},
       {"GET", "/v1/models/*", &Service::models},
+      {"*", "/v1/sessions", &Service::sessions},
+      {"*", "/v1/sessions/*", &Service::sessions},
       {"POST", "/tokenize", &Service::tokenize},
       {"POST", "/detokenize", &Service::detokenize},
       {"GET", "/v1/jobs/*", &Service::job},
@@ -146,7 +150,8 @@ void Service::handle(std::shared_ptr<Exchange> exchange) {
     const bool prefix = route.path.ends_with('*');
     const std::string_view path = prefix ? route.path.substr(0, route.path.size() - 1) : route.path;
     if (prefix ? !request.path.starts_with(path) || request.path.size() == path.size() : request.path != path) continue;
-    const bool same = request.method == route.method || (request.method == "HEAD" && route.method == "GET");
+    const bool same =
+        route.method == "*" || request.method == route.method || (request.method == "HEAD" && route.method == "GET");
     if (!same) {
       allowed += (allowed.empty() ? "" : ", ") + std::string(route.method);
       continue;
@@ -258,24 +263,39 @@ Status Service::run(std::shared_ptr<Exchange> exchange, const Dialect& dialect, 
   what.dialect = &dialect;
   what.reading = prepared.reading;
   what.opener = prepared.opener;
+  job.session = ask.session;
+  std::vector<JobRequest> forks = HADAL_TRY(instruction_forks(ask, prepared));
   for (std::int64_t i = 0; i < ask.answers; ++i) {
     JobRequest one = job;
     one.prompt = prepared.ids;
     one.stream = static_cast<std::uint64_t>(i);
     // Keys of different clients are different keys.
     if (!key.empty()) one.id = fmt::format("{}/{}/{}", job.client, key, i);
-    auto submitted = scheduler_->submit(std::move(one));
+    auto submitted = scheduler_->submit(std::move(one), std::exchange(forks, {}));
     if (!submitted) {
       for (const auto& j : what.jobs) j->cancel();
       return std::unexpected(submitted.error());
     }
-    what.jobs.push_back(std::move(*submitted));
+    for (auto& one : *submitted) what.jobs.push_back(std::move(one));
   }
   what.head = {key.empty() ? request.id : fmt::format("{:016x}", std::hash<std::string>()(what.jobs[0]->id())),
                options_.model,
                seconds_now(),
                static_cast<std::int64_t>(prepared.ids.size()),
+               {},
+               what.jobs[0]->session(),
+               key.empty() ? what.jobs[0]->id() : key,
+               0,
                {}};
+  if (!ask.session.empty()) {
+    // The header's two tokens, or what there is of the turn: the opener and what follows it.
+    const auto turn = std::max<Position>(1, std::ssize(ask.turn_so_far));
+    what.head.turn_from = what.head.prompt_tokens - turn - 1;
+    what.reading.call_prefix = fmt::format("call_{}_", what.head.turn_from);
+    what.head.meter = [this](Position tokens) { return sessions_->meter_json(tokens, std::nullopt); };
+    what.prompt = std::make_shared<const std::vector<TokenId>>(prepared.ids);
+    what.save_title = std::ranges::count(ask.instructions, "title") > 0;
+  }
   what.reading.call_seed = seed_of(what.jobs[0]->id(), prepared.ids);
   what.messages = std::make_shared<const std::vector<chat::Message>>(std::move(ask.messages));
   if (ask.echo) what.head.prompts.push_back(ask.prompt);
@@ -303,7 +323,13 @@ void Service::attach(std::shared_ptr<Exchange> exchange, const Attachable& what,
   parts.dialect = what.dialect;
   parts.writer = what.dialect->writer(what.ask, what.head);
   parts.jobs = what.jobs;
+  parts.asked = what.prompt ? 1 : what.jobs.size();
   for (std::size_t i = 0; i < what.jobs.size(); ++i) {
+    if (i >= parts.asked) {
+      parts.answers.push_back(
+          std::make_unique<Answer>(*scheduler_->engine().tokenizer, instruction_reading(), sampling_.stop_ids));
+      continue;
+    }
     AnswerOptions reading = what.reading;
     reading.call_seed += fmt::format(" {}", i);
     parts.answers.push_back(
@@ -313,9 +339,16 @@ void Service::attach(std::shared_ptr<Exchange> exchange, const Attachable& what,
   parts.stream = stream;
   parts.detached = detached;
   parts.heartbeat_seconds = options_.heartbeat_seconds;
-  parts.on_answer = [this, messages = what.messages, opener = what.opener, id = exchange->request().id](
+  parts.progress_seconds = options_.progress_seconds;
+  const bool alone = what.dialect == &quick_instructions();
+  parts.on_answer = [this, what, alone, asked = parts.asked, forks = what.jobs.size(), id = exchange->request().id](
                         const Answer& answer, std::size_t index) {
-    if (messages) remember(*messages, answer, opener);
+    std::vector<Answering::Beside> beside;
+    const bool titles = std::ranges::count(what.ask->instructions, "title") > 0;
+    if (index < asked && !alone && what.messages) remember(*what.messages, answer, what.opener);
+    if (index == 0 && !alone && titles) beside = begin_title(what, answer);
+    if (what.save_title && index == (alone ? 0 : forks) && answer.finish() == Finish::kStop)
+      save_title(what.ask->session, answer.turn().content);
     metrics_.answer(answer.usage());
     const JobUsage& u = answer.usage();
     if (options_.trace)
@@ -324,11 +357,12 @@ void Service::attach(std::shared_ptr<Exchange> exchange, const Attachable& what,
           fmt::format("\"answer\": {}, \"prompt_tokens\": {}, \"cached_tokens\": {}, \"generated_tokens\": {}, "
                       "\"queue_seconds\": {:.4f}, \"prefill_seconds\": {:.4f}, \"decode_seconds\": {:.4f}",
                       index, u.prompt, u.cached, u.generated, u.queue_seconds, u.prefill_seconds, u.decode_seconds));
+    return beside;
   };
   parts.on_finished = [this](Answering& done) {
     const Request& request = done.parts().exchange->request();
     std::int64_t prompt = 0, cached = 0, generated = 0;
-    for (const auto& a : done.parts().answers) {
+    for (const auto& a : std::span(done.parts().answers).first(done.parts().asked)) {
       prompt = a->usage().prompt;
       cached = std::max(cached, a->usage().cached);
       generated += a->usage().generated;

@@ -16,6 +16,7 @@
 #include "serve/metrics.h"
 #include "serve/prompt.h"
 #include "serve/rewriting.h"
+#include "serve/sessions.h"
 #include "serve/trace.h"
 #include "serve/turns.h"
 #include "sessions/scheduler.h"
@@ -32,6 +33,7 @@ struct ServiceOptions {
   std::shared_ptr<Turns> turns;  // null: in memory
   std::shared_ptr<Trace> trace;  // null: none
   double heartbeat_seconds = 10;
+  double progress_seconds = 1;  // between two reports of a prompt being read, in streams
 };
 
 class Service {
@@ -85,6 +87,9 @@ class Service {
   void root(std::shared_ptr<Exchange> e);
   void job(std::shared_ptr<Exchange> e);
 
+  void sessions(std::shared_ptr<Exchange> e);
+  Result<std::optional<Response>> route_session(const std::shared_ptr<Exchange>& exchange);
+
   // What is needed to answer again when somebody re-attaches to a job.
   struct Attachable {
     const Dialect* dialect;
@@ -93,12 +98,23 @@ class Service {
     AnswerOptions reading;
     std::vector<std::shared_ptr<Job>> jobs;
     std::shared_ptr<const std::vector<chat::Message>> messages;
-    TokenId opener;
+    TokenId opener{};
+    std::shared_ptr<const std::vector<TokenId>> prompt;  // native only
+    bool save_title = false;
   };
+  // Quick Instructions (service_sessions.cc).
+  JobRequest instruction_job(std::vector<TokenId> prompt) const;
+  static AnswerOptions instruction_reading();
+  Result<std::vector<JobRequest>> instruction_forks(const Ask& ask, const Prompt& prompt) const;
+  std::vector<Answering::Beside> begin_title(const Attachable& what, const Answer& answer);
+  void save_title(const std::string& session, const std::string& text);
+  Status instruct(const std::shared_ptr<Exchange>& exchange, const std::string& session, const JsonValue& body);
+
   void attach(std::shared_ptr<Exchange> exchange, const Attachable& what, bool stream, bool detached,
               std::vector<Header> headers);
 
   std::unique_ptr<Scheduler> scheduler_;
+  std::unique_ptr<Sessions> sessions_;
   ServiceOptions options_;
   SamplingOptions sampling_;  // the release's defaults
   std::int64_t context_ = 0;

@@ -9,6 +9,7 @@
 #include "serve/conversation.h"
 #include "serve/openai.h"
 #include "serve/openapi.h"
+#include "serve/query.h"
 #include "serve/service.h"
 
 namespace hadal::serve {
@@ -18,22 +19,7 @@ using Json = nlohmann::ordered_json;
 
 // The client-visible name in a path such as /v1/jobs/NAME, with %XX decoded.
 std::string name_in(std::string_view path, std::string_view before) {
-  std::string out;
-  auto digit = [](char c) {
-    return c >= '0' && c <= '9'   ? c - '0'
-           : c >= 'a' && c <= 'f' ? c - 'a' + 10
-           : c >= 'A' && c <= 'F' ? c - 'A' + 10
-                                  : -1;
-  };
-  for (std::size_t i = before.size(); i < path.size(); ++i) {
-    if (path[i] == '%' && i + 2 < path.size() && digit(path[i + 1]) >= 0 && digit(path[i + 2]) >= 0) {
-      out += static_cast<char>(16 * digit(path[i + 1]) + digit(path[i + 2]));
-      i += 2;
-    } else {
-      out += path[i];
-    }
-  }
-  return out;
+  return percent_decoded(path.substr(before.size()));
 }
 
 void text(Exchange& exchange, int status, std::string body) {

@@ -189,6 +189,7 @@ bool BatchScheduler::begin(Run& run) {
   started.kind = JobEvent::Kind::kPrefill;
   started.done = hit->reused;
   started.total = run.usage.prompt;
+  started.cached = run.usage.cached;
   run.job->tell(started);
   fork_from(run);
   return true;
@@ -307,6 +308,7 @@ void BatchScheduler::advance(Run& run) {
     event.kind = JobEvent::Kind::kPrefill;
     event.done = std::min<std::int64_t>(run.fed(), run.usage.prompt);
     event.total = run.usage.prompt;
+    event.cached = run.usage.cached;
     run.job->tell(event);
     if (run.worth_keeping()) keep(run, run.fed() % kKeepEvery != 0);
     fork_from(run);

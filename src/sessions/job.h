@@ -57,6 +57,7 @@ struct JobEvent {
   enum class Kind { kQueued, kPrefill, kToken, kDone };
   Kind kind = Kind::kToken;
   std::int64_t done = 0, total = 0;     // kPrefill: prompt tokens, cached ones counted as done. kQueued: place in line
+  std::int64_t cached = 0;              // kPrefill: of these, found in the cache
   JobToken token;                       // kToken
   JobFinish finish = JobFinish::kStop;  // kDone
   int stop_index = -1;

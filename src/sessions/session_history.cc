@@ -54,6 +54,20 @@ Result<std::vector<TokenId>> SessionHistory::ids(BranchId branch, Position lengt
   return out;
 }
 
+Result<std::vector<TokenId>> SessionHistory::ids_between(BranchId branch, Position from, Position to) const {
+  if (branch >= branches_.size() || from < 0 || from > to || to > length(branch))
+    return fail(ErrorCode::kUsage, "branch {} has no tokens {} to {}", branch, from, to);
+  std::vector<TokenId> out;
+  out.reserve(static_cast<std::size_t>(to - from));
+  for (const Segment& s : path(branch, to)) {
+    if (s.to <= from) continue;
+    const auto& own = branches_[s.branch].own;
+    const Position begin = std::max(from, s.from);
+    out.insert(out.end(), own.begin() + (begin - s.from), own.begin() + (s.to - s.from));
+  }
+  return out;
+}
+
 Result<std::vector<TokenRun>> SessionHistory::runs(BranchId branch, Position length) const {
   if (branch >= branches_.size() || length < 0 || length > this->length(branch))
     return fail(ErrorCode::kUsage, "there are no {} tokens in branch {}", length, branch);

@@ -61,6 +61,8 @@ class SessionHistory {
   Position length(BranchId branch) const;
   // The first `length` ids of a branch (-1: all). kUsage: no such branch or not so long.
   Result<std::vector<TokenId>> ids(BranchId branch, Position length = -1) const;
+  // The ids [from, to) of a branch.
+  Result<std::vector<TokenId>> ids_between(BranchId branch, Position from, Position to) const;
   // Runs that make up the first `length` tokens, in order of position. The run after each, or `length`, ends it.
   Result<std::vector<TokenRun>> runs(BranchId branch, Position length) const;
   Result<BranchDiff> diff(BranchId a, BranchId b, std::int64_t around = 8) const;

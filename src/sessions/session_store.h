@@ -78,6 +78,7 @@ class SessionStore {
   // do; kBadInput: damaged. A session of another tokenizer is never taken: its ids mean other text.
   Result<std::string> import_from(const std::string& file, const ImportOptions& options = {});
 
+  const std::optional<SessionIdentity>& identity() const { return options_.identity; }
   const std::string& folder() const { return folder_; }
   const SyncPolicy& sync_policy() const { return sync_; }  // for other files in the same data folder
 
