@@ -13,6 +13,7 @@
 #include "base/result.h"
 #include "files/mapped_file.h"
 #include "files/read_queue.h"
+#include "files/steady_file.h"
 
 namespace hadal {
 
@@ -29,7 +30,7 @@ struct ReaderOptions {
 class AsyncReader {
  public:
   // Offsets, lengths and buffers of direct reads are multiples of this: the block size of the disks there are.
-  static constexpr std::int64_t kAlign = 4096;
+  static constexpr std::int64_t kAlign = SteadyFile::kAlign;
 
   // kUnsupported when io_uring was asked for by name and is not there.
   static Result<std::unique_ptr<AsyncReader>> create(const ReaderOptions& options);
@@ -61,32 +62,20 @@ class AsyncReader {
   // One finished read, in any order. With `wait`, blocks; nothing only if none is unfinished (or none is finished).
   std::optional<Done> finished(bool wait);
 
-  // kIo when the file has become shorter or was written to since open(). For those who read a part of it by its
-  // mapping, where a missing page ends the process.
-  Status unchanged(int file) const { return check(files_[static_cast<std::size_t>(file)], 0); }
-
   const char* method() const { return queue_->name(); }
-  bool direct(int file) const { return files_[static_cast<std::size_t>(file)].direct; }
+  bool direct(int file) const { return files_[static_cast<std::size_t>(file)].direct(); }
 
  private:
-  struct File {
-    std::string path;
-    int fd = -1;
-    bool direct = false;
-    std::uint64_t size = 0;
-    std::int64_t modified_seconds = 0, modified_nanoseconds = 0;
-  };
   struct Pending {
     Read read;
     std::int64_t got = 0;
   };
   std::int64_t resume_at(const Pending& pending) const;
   void submit(std::uint32_t slot);
-  Status check(const File& file, std::int64_t missing) const;
 
   std::unique_ptr<ReadQueue> queue_;
   bool direct_;
-  std::vector<File> files_;
+  std::vector<SteadyFile> files_;
   std::vector<Pending> reads_;
   std::vector<std::uint32_t> free_;  // entries of reads_
 };

@@ -18,13 +18,17 @@ void normalise(const Step& step, const float* x, const float* weight, std::int64
 
 }  // namespace
 
-void embed(const Step& step, const ModelWeights& weights, float* streams) {
+Status embed(const Step& step, const ModelWeights& weights, float* streams) {
   std::int64_t n = step.config.hc_mult, d = step.config.hidden_size;
+  WorkspaceScope scope(step.workspace);
+  auto* rows = step.workspace.take<std::uint16_t>(step.count() * d);
+  HADAL_CHECK_OK(weights.embed.gather(step.ids, rows));
   step.parallel(step.count(), step.count() * n * d, [&](std::int64_t t, int) {
     float* x = streams + t * n * d;
-    step.kernels.widen_bf16(weights.embed + to_int(step.ids[static_cast<std::size_t>(t)]) * d, d, x);
+    step.kernels.widen_bf16(rows + t * d, d, x);
     for (std::int64_t j = 1; j < n; ++j) std::memcpy(x + j * d, x, static_cast<std::size_t>(d) * sizeof(float));
   });
+  return {};
 }
 
 Status block(const Step& step, const BlockWeights& weights, std::int64_t layer, const RotaryTables& tables,

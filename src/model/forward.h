@@ -8,8 +8,8 @@
 
 namespace hadal {
 
-// X[t] = embed[token t], n times. streams [count][n][d].
-void embed(const Step& step, const ModelWeights& weights, float* streams);
+// X[t] = embed[token t], n times. streams [count][n][d]. Errors: those of reading a row.
+Status embed(const Step& step, const ModelWeights& weights, float* streams);
 
 // One block: attention, then mixture of experts, each inside its hyper-connection. `layer` indexes the states' layers.
 // Errors: those of reading an expert.

@@ -83,13 +83,13 @@ Status Model::feed(std::span<const Part> parts) {
     Step step{c, kernels(), *pool_, workspace_, numerics_, ids};
     FlushDenormals flush;
     if (ExpertStore* store = weights_.expert_store()) {
-      HADAL_CHECK_OK(store->begin_step(count));
+      store->begin_step(count);
       prefetch_hashed(step, weights_.layers);
     }
     // One row in front holds the previous step's last streams: the MTP block lags one token behind.
     float* lagging = workspace_.take<float>((count + 1) * width);
     float* streams = lagging + width;
-    embed(step, weights_, streams);
+    HADAL_CHECK_OK(embed(step, weights_, streams));
     for (std::int64_t l = 0; l < c.num_hidden_layers; ++l)
       HADAL_CHECK_OK(
           block(step, weights_.layers[static_cast<std::size_t>(l)], l, tables_, format_, all_pieces, streams));
@@ -153,7 +153,7 @@ Status Model::run_draft(const Step& step, const Part& part, float* lagging) {
   if (!first) std::memcpy(lagging, state.last_streams, static_cast<std::size_t>(width) * sizeof(float));
   if (draft.ids.empty()) return {};
   float* x = workspace_.take<float>(draft.count() * width);
-  draft_input(draft, *weights_.mtp, weights_.embed, streams, x);
+  HADAL_CHECK_OK(draft_input(draft, *weights_.mtp, weights_.embed, streams, x));
   // The block's own window is one position behind.
   const Position length = state.length;
   state.length = first ? 0 : length - 1;

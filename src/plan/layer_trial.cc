@@ -189,7 +189,7 @@ class Trial final : public LayerTrial {
     const Step step = step_at(start, count);
     FlushDenormals flush;
     streams_ = workspace_.take<float>(count * trial_.config.hc_mult * trial_.config.hidden_size);
-    embed(step, trial_.weights, streams_);
+    if (!embed(step, trial_.weights, streams_)) return;  // reading rows can fail, and these are in memory
     out.outside.push_back(watch.seconds());
     out.layers.resize(trial_.layers.size());
     for (std::size_t i = 0; i < trial_.layers.size(); ++i) {

@@ -201,7 +201,7 @@ Result<TrialWeights> make_trial_weights(const ModelConfig& config, const TensorT
     ThreadPool pool(0);
     fill(out.arena, b.parts(), pool);
   }
-  w.embed = reinterpret_cast<const std::uint16_t*>(out.arena.at(embed_at));
+  w.embed = Embedding(reinterpret_cast<const std::uint16_t*>(out.arena.at(embed_at)), config.hidden_size);
   w.norm = w.hc_head.base = w.hc_head.scale = ones;
   for (std::int64_t i = 0; i < count; ++i) {
     std::vector<ExpertWeights>& experts = w.layers[static_cast<std::size_t>(i)].ffn.experts;

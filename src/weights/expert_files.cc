@@ -84,7 +84,6 @@ Result<ExpertFiles> ExpertFiles::open(std::shared_ptr<const Checkpoint> checkpoi
   std::vector<int> file_of_shard;
   for (const Checkpoint::Shard& shard : from.shards())
     file_of_shard.push_back(HADAL_TRY(reader.open(shard.content->map())));
-  files.embedding_file_ = file_of_shard[from.find(from.table().find(Role::kEmbed)->name).value()->shard];
   files.all_.resize(static_cast<std::size_t>(files.keys()));
   for (std::int32_t l = 0; l < files.layers_; ++l)
     for (std::int32_t e = 0; e < files.experts_; ++e) {

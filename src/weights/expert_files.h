@@ -21,7 +21,6 @@ class ExpertFiles {
   // FP4 or FP8, and for checkpoints that are not files. The MTP block's experts are those of layer L, if it is there.
   static Result<ExpertFiles> open(std::shared_ptr<const Checkpoint> checkpoint, AsyncReader& reader);
 
-  int embedding_file() const { return embedding_file_; }  // the reader's number of the shard with the embedding
   std::int32_t layers() const { return layers_; }
   std::int32_t experts() const { return experts_; }
   std::int32_t keys() const { return layers_ * experts_; }
@@ -63,7 +62,6 @@ class ExpertFiles {
   Status locate(std::int32_t layer, std::int32_t index, const std::vector<int>& file_of_shard, Expert& out) const;
 
   std::shared_ptr<const Checkpoint> checkpoint_;
-  int embedding_file_ = 0;
   std::int32_t layers_ = 0, experts_ = 0;
   std::int64_t slot_bytes_ = 0, staging_bytes_ = 0;
   std::vector<Expert> all_;

@@ -64,11 +64,10 @@ std::int64_t ExpertStore::want_of(std::int32_t key) const {
   return want == kNone || given_[static_cast<std::size_t>(want)] ? kNone : want;
 }
 
-Status ExpertStore::begin_step(std::int64_t tokens) {
+void ExpertStore::begin_step(std::int64_t tokens) {
   step_tokens_ = tokens;
   hints_.clear();
   next_hint_ = 0;
-  return reader_->unchanged(files_.embedding_file());
 }
 
 void ExpertStore::prefetch(std::int32_t layer, std::span<const std::int32_t> experts) {

@@ -83,8 +83,7 @@ class ExpertStore {
   ExpertStore(const ExpertStore&) = delete;
   ExpertStore& operator=(const ExpertStore&) = delete;
 
-  // Errors: the file with the embedding, which is read through its mapping, is not what it was.
-  Status begin_step(std::int64_t tokens);
+  void begin_step(std::int64_t tokens);
   void prefetch(std::int32_t layer, std::span<const std::int32_t> experts);
   // What the next layer may want. Read ahead as by prefetch() while recent guesses were right more often than not: a
   // wrong one costs the disk as much as a right one saves.

@@ -74,15 +74,22 @@ void Loader::expert_ids(const std::int32_t*& out, Role role, std::int64_t layer)
       {&row, take(kDense, row.elements() * static_cast<std::int64_t>(sizeof(std::int32_t))), nullptr, &out, nullptr});
 }
 
-// The embedding is looked up a row at a time and stays in the mapped file if it is aligned BF16 there, as in every
-// release.
-void Loader::embedding(const std::uint16_t*& out) {
+// The embedding is looked up a row at a time and stays in its file if it is BF16 there, as in every release.
+Status Loader::embedding(Embedding& out) {
   const TensorSpec& row = spec(Role::kEmbed, kNoLayer, kNoExpert);
   const StoredTensor& stored = *checkpoint_.find(row.name).value();
   const bool aligned = reinterpret_cast<std::uintptr_t>(stored.data.data()) % alignof(std::uint16_t) == 0;
-  const bool in_place = stored.dtype == DType::kBF16 && aligned;
-  if (in_place) out = reinterpret_cast<const std::uint16_t*>(stored.data.data());  // fill() only checks it
+  bool in_place = stored.dtype == DType::kBF16;  // fill() then only checks it
+  if (in_place && checkpoint_.files().in_memory()) {
+    in_place = aligned;
+    out = Embedding(reinterpret_cast<const std::uint16_t*>(stored.data.data()), row.cols());
+  } else if (in_place) {
+    const MappedFile& map = checkpoint_.shards()[stored.shard].content->map();
+    out = Embedding(HADAL_TRY(SteadyFile::open(map, false)),
+                    static_cast<std::uint64_t>(stored.data.data() - map.bytes().data()), row.cols());
+  }
   vectors_.push_back({&row, in_place ? -1 : take(kDense, row.elements() * 2), nullptr, nullptr, &out});
+  return {};
 }
 
 Status Loader::fill_vector(const VectorTask& task, std::byte* dense) const {
@@ -192,7 +199,7 @@ void Loader::point(const VectorTask& task, const std::byte* dense) {
   const std::byte* at = dense + task.offset;
   if (task.floats) *task.floats = reinterpret_cast<const float*>(at);
   if (task.ids) *task.ids = reinterpret_cast<const std::int32_t*>(at);
-  if (task.embedding) *task.embedding = reinterpret_cast<const std::uint16_t*>(at);
+  if (task.embedding) *task.embedding = Embedding(reinterpret_cast<const std::uint16_t*>(at), task.spec->cols());
 }
 
 std::uint64_t Loader::arrangement() const {

@@ -10,6 +10,7 @@
 #include "base/result.h"
 #include "base/span.h"
 #include "weights/checkpoint.h"
+#include "weights/embedding.h"
 #include "weights/pack.h"
 #include "weights/packed_matrix.h"
 #include "weights/stored_matrix.h"
@@ -27,7 +28,7 @@ class Loader {
   void groups(std::vector<PackedMatrix>& out, Role role, std::int64_t layer, std::int64_t count);
   void floats(const float*& out, Role role, std::int64_t layer = kNoLayer);
   void expert_ids(const std::int32_t*& out, Role role, std::int64_t layer);
-  void embedding(const std::uint16_t*& out);
+  Status embedding(Embedding& out);  // kIo when its file cannot be opened once more
 
   std::int64_t bytes(Block block) const { return bytes_[block]; }
 
@@ -49,10 +50,10 @@ class Loader {
   };
   struct VectorTask {
     const TensorSpec* spec;
-    std::int64_t offset;   // in the dense block; -1: the tensor stays in the mapped file
+    std::int64_t offset;   // in the dense block; -1: the tensor stays where it is
     const float** floats;  // one of the three
     const std::int32_t** ids;
-    const std::uint16_t** embedding;
+    Embedding* embedding;
   };
 
   const TensorSpec& spec(Role role, std::int64_t layer, std::int64_t expert);

@@ -13,7 +13,7 @@
 namespace hadal {
 
 struct ModelWeights::Storage {
-  std::shared_ptr<const Checkpoint> checkpoint;  // keeps the mapping of the embedding alive
+  std::shared_ptr<const Checkpoint> checkpoint;  // keeps an embedding that is part of the program
   Arena dense, experts;
   std::optional<CheckedBlob> kept;  // the dense weights, instead of the arena
   std::unique_ptr<ExpertStore> store;
@@ -111,9 +111,9 @@ void load_mtp(Loader& load, const ModelConfig& config, MtpWeights& w) {
 }
 
 // Walks the model: afterwards `load` knows what it takes, and load.fill() fills it.
-void lay_out(Loader& load, const Checkpoint& checkpoint, ModelWeights& w) {
+Status lay_out(Loader& load, const Checkpoint& checkpoint, ModelWeights& w) {
   w.config = checkpoint.config();
-  load.embedding(w.embed);
+  HADAL_CHECK_OK(load.embedding(w.embed));
   w.layers.resize(static_cast<std::size_t>(w.config.num_hidden_layers));
   for (std::int64_t l = 0; l < w.config.num_hidden_layers; ++l)
     load_block(load, w.config, w.layers[static_cast<std::size_t>(l)], l);
@@ -124,6 +124,7 @@ void lay_out(Loader& load, const Checkpoint& checkpoint, ModelWeights& w) {
     w.mtp = std::make_unique<MtpWeights>();
     load_mtp(load, w.config, *w.mtp);
   }
+  return {};
 }
 
 // The sentence of expert_memory() with the checkpoint's name and what to do.
@@ -148,7 +149,7 @@ Result<ModelWeights> load_weights(std::shared_ptr<const Checkpoint> checkpoint, 
   if (!checkpoint->problems().empty()) return std::unexpected(checkpoint->problems().front());
   ModelWeights out;
   Loader load(*checkpoint);
-  lay_out(load, *checkpoint, out);
+  HADAL_CHECK_OK(lay_out(load, *checkpoint, out));
   const std::int64_t dense = load.bytes(Loader::kDense), experts = load.bytes(Loader::kExperts);
   const std::int64_t memory = HADAL_TRY(streamed_memory(*checkpoint, placement, dense, experts));
 

@@ -10,6 +10,7 @@
 #include "base/result.h"
 #include "base/span.h"
 #include "weights/config.h"
+#include "weights/embedding.h"
 #include "weights/expert_room.h"
 #include "weights/packed_matrix.h"
 
@@ -85,9 +86,9 @@ struct MtpWeights {
 
 struct ModelWeights {
   ModelConfig config;
-  const std::uint16_t* embed = nullptr;  // BF16 [vocab, d], straight from the mapped checkpoint
-  PackedMatrix head;                     // [vocab, d]
-  const float* norm = nullptr;           // [d]
+  Embedding embed;              // BF16 [vocab, d]
+  PackedMatrix head;            // [vocab, d]
+  const float* norm = nullptr;  // [d]
   HyperConnectionWeights hc_head;
   std::vector<BlockWeights> layers;  // [L]
   std::unique_ptr<MtpWeights> mtp;   // null when the checkpoint has no one-step MTP block

@@ -47,9 +47,8 @@ TinyShape corners() {
 class Agreement : public testing::TestWithParam<Case> {
  protected:
   void SetUp() override {
-    const test::TemporaryFolder folder;  // the maps outlive the files
-    ASSERT_TRUE(test::TinyCheckpoint::generate(GetParam().shape).write(folder.path()));
-    auto checkpoint = Checkpoint::open(folder.path());
+    ASSERT_TRUE(test::TinyCheckpoint::generate(GetParam().shape).write(folder_.path()));
+    auto checkpoint = Checkpoint::open(folder_.path());
     ASSERT_TRUE(checkpoint) << checkpoint.error().what;
     checkpoint_ = *checkpoint;
     std::mt19937 random(7);
@@ -69,6 +68,7 @@ class Agreement : public testing::TestWithParam<Case> {
     return out;
   }
 
+  const test::TemporaryFolder folder_;
   std::shared_ptr<const Checkpoint> checkpoint_;
   std::vector<TokenId> ids_ = std::vector<TokenId>(140);  // one HCA window and 35 CSA windows
 };

@@ -153,7 +153,7 @@ TEST_F(LogitsCommand, RefusesUnusableInput) {
   expect_refused("[1, 2.5]", "", "item 1 is 2.5");
   expect_refused("[\"1\"]", "", "item 0");
   expect_refused("[99999999999999999999]", "", "");
-  expect_refused("[1]", "--chunks 4,0", "piece of 0 tokens");
+  expect_refused("[1]", "--chunks 4,0", "--chunks: '4,0'");
   expect_refused("[1]", "--threads -1", "--threads");
   expect_refused("[1]", "--rope-table " + folder_->file("ids.json"), "ids.json");
   expect_refused("[1]", "--rope-table " + folder_->file("model.safetensors"), "rope.inv_freq_plain");

@@ -2,8 +2,10 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <chrono>
 #include <filesystem>
 #include <fstream>
+#include <thread>
 
 #include "cache/sequence.h"
 #include "support/tiny_model.h"
@@ -117,7 +119,6 @@ TEST_F(StreamedExperts, FailCleanlyWhenAShardIsCutOffAndGoOnWhenItIsBack) {
   const auto half = std::span(ids).first(30), rest = std::span(ids).subspan(30);
   auto got = logits(sequence, half, 1);
   ASSERT_TRUE(got);
-  // The embedding is read through the mapping, and in table order lies before the experts: it stays.
   const auto file = folder_.file("model.safetensors");
   const auto bytes = std::filesystem::file_size(file);
   const auto times = std::filesystem::last_write_time(file);
@@ -141,6 +142,29 @@ TEST_F(StreamedExperts, FailCleanlyWhenAShardIsCutOffAndGoOnWhenItIsBack) {
   ASSERT_TRUE(again) << again.error().what;
   got->insert(got->end(), again->begin(), again->end());
   EXPECT_TRUE(test::bits_equal(*got, want));
+}
+
+// Rows of the embedding are read from the file whether experts are or not: a mapping would end the process with SIGBUS.
+TEST_F(StreamedExperts, FailCleanlyWhenTheFileIsCutOffInAStep) {
+  const auto file = folder_.file("model.safetensors");
+  for (const std::int64_t slots : {0, 3}) {
+    const auto cut = model(slots);
+    ASSERT_TRUE(cut->weights().embed.in_file());
+    auto sequence = Sequence::create(cut, true).value();
+    const auto ids = test::random_ids(*cut, 20'000, 5);
+    ASSERT_TRUE(logits(sequence, std::span(ids).first(2), 1));
+    std::thread other([&] {
+      std::this_thread::sleep_for(std::chrono::milliseconds(20));
+      std::filesystem::resize_file(file, 64);
+    });
+    const auto failed = logits(sequence, std::span(ids).subspan(2), 1);
+    other.join();
+    ASSERT_FALSE(failed);
+    EXPECT_EQ(failed.error().code, ErrorCode::kIo);
+    EXPECT_THAT(failed.error().what, HasSubstr(file + ": the file has become shorter since it was opened"));
+    EXPECT_LT(sequence.length(), 20'000);
+    SetUp();  // whole again for the next
+  }
 }
 
 TEST_F(StreamedExperts, GiveNoTokenForABadScale) {

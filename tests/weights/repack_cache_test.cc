@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 #include <sys/stat.h>
 
+#include <array>
 #include <filesystem>
 #include <fstream>
 
@@ -44,7 +45,11 @@ std::string content(const ModelWeights& w) {
       out.append(reinterpret_cast<const char*>(b.ffn.tid2eid),
                  static_cast<std::size_t>(c.vocab_size * c.num_experts_per_tok) * sizeof(std::int32_t));
   }
-  out.append(reinterpret_cast<const char*>(w.embed), static_cast<std::size_t>(c.vocab_size * c.hidden_size) * 2);
+  for (std::int32_t id = 0; id < c.vocab_size; ++id) {
+    std::string row(static_cast<std::size_t>(c.hidden_size) * 2, '\0');
+    EXPECT_TRUE(w.embed.gather(std::array{TokenId{id}}, reinterpret_cast<std::uint16_t*>(row.data())));
+    out += row;
+  }
   return out;
 }
 
