@@ -105,6 +105,7 @@ struct ExecRequest {
   double grace_s = 2;                   // between SIGTERM and SIGKILL
   std::int64_t output_bytes = 1 << 20;  // kept per stream, half of it the head, half the tail
   bool background = false;              // answer when it has started
+  bool follow = false;                  // output as it comes; else with the end
 };
 
 enum class ExecStatus { kExited, kSignalled, kTimedOut, kOomKilled, kKilled, kNotStarted };
