@@ -7,3 +7,9 @@ find_package(OpenSSL REQUIRED COMPONENTS Crypto)
 target_link_libraries(${target} PRIVATE OpenSSL::Crypto)
 # JSON and HTTP: much code to compile, little of it on the path of a token.
 target_compile_options(${target} PRIVATE ${HADAL_PROGRAM_OPTIONS})
+
+# The page is part of the program; a change of its files rebuilds page.cc.
+set_property(SOURCE ${CMAKE_SOURCE_DIR}/src/serve/page.cc APPEND PROPERTY COMPILE_DEFINITIONS
+             HADAL_WEB_DIR="${CMAKE_SOURCE_DIR}/web")
+file(GLOB web_files CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/web/*)
+set_property(SOURCE ${CMAKE_SOURCE_DIR}/src/serve/page.cc APPEND PROPERTY OBJECT_DEPENDS "${web_files}")

@@ -131,6 +131,7 @@ std::span<const Service::Route> Service::routes() {
       {"GET", "/metrics", &Service::metrics},
       {"GET", "/openapi.json", &Service::openapi, true},
       {"GET", "/", &Service::root, true},
+      {"GET", "/web/*", &Service::web, true},
   };
   return kRoutes;
 }

@@ -85,6 +85,7 @@ class Service {
   void metrics(std::shared_ptr<Exchange> e);
   void openapi(std::shared_ptr<Exchange> e);
   void root(std::shared_ptr<Exchange> e);
+  void web(std::shared_ptr<Exchange> e);
   void job(std::shared_ptr<Exchange> e);
 
   void sessions(std::shared_ptr<Exchange> e);

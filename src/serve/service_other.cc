@@ -9,6 +9,7 @@
 #include "serve/conversation.h"
 #include "serve/openai.h"
 #include "serve/openapi.h"
+#include "serve/page.h"
 #include "serve/query.h"
 #include "serve/service.h"
 
@@ -155,8 +156,16 @@ void Service::openapi(std::shared_ptr<Exchange> exchange) {
   exchange->send({200, "application/json", {}, openapi_document()});
 }
 
+// The page for browsers, a line for everything else that looks whether somebody answers here.
 void Service::root(std::shared_ptr<Exchange> exchange) {
+  if (exchange->request().header("accept").find("text/html") != std::string_view::npos) return web(std::move(exchange));
   text(*exchange, 200, fmt::format("hadal serves {}. /openapi.json says what can be asked.\n", options_.model));
+}
+
+void Service::web(std::shared_ptr<Exchange> exchange) {
+  auto file = page(exchange->request());
+  if (file) return exchange->send(std::move(*file));
+  fail_with(*exchange, 404, {ErrorCode::kNotFound, fmt::format("the page has no file {}", exchange->request().path)});
 }
 
 // Re-attaching to a request that was detached or had an idempotency key, and ending it.
