@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <charconv>
 #include <csignal>
 #include <cstdlib>
 #include <filesystem>
@@ -15,6 +16,7 @@
 #include "serve/http.h"
 #include "serve/service.h"
 #include "sessions/scheduler.h"
+#include "sessions/session_store.h"
 
 namespace hadal::cli {
 namespace {
@@ -43,6 +45,33 @@ Status write_ready_file(const std::string& path, const std::string& url) {
   return file.commit();
 }
 
+Result<std::optional<WindowPolicy>> window_policy(const std::string& word) {
+  if (word == "auto") return std::nullopt;
+  if (word == "full") return WindowPolicy{WindowPolicy::Kind::kFull, 0};
+  if (word == "none") return WindowPolicy{WindowPolicy::Kind::kNone, 0};
+  Position period = 0;
+  const auto [end, error] = std::from_chars(word.data(), word.data() + word.size(), period);
+  if (error != std::errc() || end != word.data() + word.size() || period < 1)
+    return fail(ErrorCode::kUsage, "--cache-windows {}: is none of auto, full, none and a number of tokens", word);
+  return WindowPolicy{WindowPolicy::Kind::kPeriodic, period};
+}
+
+// What the folder holds, and what of the last process goes on.
+Status tell_resumed(Scheduler& scheduler, const std::string& data) {
+  if (!scheduler.sessions()) return {};
+  const std::size_t sessions = HADAL_TRY(scheduler.sessions()->list()).size();
+  const Resumed r = scheduler.resumed();
+  note("{} session{} in {}", sessions, sessions == 1 ? "" : "s", data);
+  if (r.going_on + r.waiting + r.unreadable == 0) {
+    note(", no answer was interrupted\n");
+    return {};
+  }
+  note("; interrupted answers: {} go on, {} wait to be asked for again", r.going_on, r.waiting);
+  if (r.unreadable > 0) note(", {} cannot be read", r.unreadable);
+  note("\n");
+  return {};
+}
+
 Status serve(const ServeOptions& options) {
   serve::ServiceOptions service_options;
   if (!options.key_file.empty()) service_options.keys = HADAL_TRY(serve::Keys::read(options.key_file));
@@ -52,6 +81,7 @@ Status serve(const ServeOptions& options) {
         "--host {} lets other machines in, and there is no key; give --api-key-file, and put a proxy with TLS in "
         "front",
         options.host);
+  const auto windows = HADAL_TRY(window_policy(options.cache_windows));
   if (!options.rewrite_file.empty())
     service_options.rewriting = HADAL_TRY(serve::Rewriting::read(options.rewrite_file));
   if (!options.trace_file.empty()) service_options.trace = HADAL_TRY(serve::Trace::open(options.trace_file));
@@ -83,9 +113,13 @@ Status serve(const ServeOptions& options) {
   scheduler_options.running = options.running;
   scheduler_options.waiting = options.waiting;
   scheduler_options.data = options.data;
+  scheduler_options.cache_memory = options.cache_memory;
+  scheduler_options.cache_disk = options.cache_disk;
+  scheduler_options.cache_windows = windows;
   scheduler_options.model_name = service_options.model;
   Engine engine = HADAL_TRY(Engine::open(checkpoint, engine_options));
   auto scheduler = HADAL_TRY(Scheduler::start(std::move(engine), scheduler_options));
+  HADAL_CHECK_OK(tell_resumed(*scheduler, options.data));
 
   if (pipe(stop_pipe) != 0) return fail(ErrorCode::kIo, "the system gives no more descriptors");
   std::signal(SIGTERM, on_stop);

@@ -52,6 +52,13 @@ void define_serve(Command root) {
   c.path("--ready-file", o.ready_file, "write the base URL into this file once requests are accepted");
   c.number("--running", o.running, "answers generated together", 1).show_default();
   c.number("--waiting", o.waiting, "requests in line; more are told to come back later").show_default();
+  c.size("--cache-memory", o.cache_memory, "memory for kept prefixes (default: a quarter of what is free)");
+  c.size("--cache-disk", o.cache_disk, "size of their files in the --data directory").default_text("64G");
+  c.text("--cache-windows", o.cache_windows,
+         "sliding windows written to disk with kept prefixes: full (all), none (computed again), a number N (one every "
+         "N tokens), auto (the cheapest here)")
+      .takes("WORD")
+      .show_default();
   c.size("--max-body", o.max_body, "largest request", std::int64_t{1} << 32).default_text("64M");
   c.flag("--strict", o.strict, "refuse what would get a warning: unknown fields, tools of unknown types");
   c.path("--rewrite", o.rewrite_file, "rules that take changing text out of system prompts (docs/http.md)");

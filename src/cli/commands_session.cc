@@ -78,6 +78,14 @@ void define_session_commands(Command root) {
   threads_option(verify, o->threads);
   model_data_and_json(verify, o);
 
+  Command explain = group.add("explain-miss", "where a request's prompt parts from the sessions that are kept",
+                              [o] { return run_explain_miss(*o); });
+  explain.path("file", o->file, "the request's body").required();
+  explain.choice("--api", o->api, "whose request it is", {"chat", "messages", "responses", "completions"})
+      .show_default();
+  format_option(explain, o->format);
+  model_data_and_json(explain, o);
+
   data_and_json(about_one(group, o, "remove", "delete a session"), o);
 }
 

@@ -52,6 +52,9 @@ struct ServeOptions {
   int threads = 0;
   std::int64_t running = 16, waiting = 64;  // jobs
   std::int64_t max_body = std::int64_t{64} << 20;
+  std::int64_t cache_memory = 0;                     // bytes for kept prefixes; 0: chosen
+  std::int64_t cache_disk = std::int64_t{64} << 30;  // the same, of their files
+  std::string cache_windows = "auto";                // auto, full, none, or tokens between two state blocks
   bool strict = false;
   std::int64_t expert_memory = kExpertsAuto;
   std::string repack_cache;
@@ -132,6 +135,8 @@ struct SessionOptions {
   std::int64_t branch = -1;   // -1: the live one
   std::int64_t at = -1;       // tokens; -1: all
   std::int64_t a = 0, b = 0;  // diff: two branches
+  std::string api = "chat";   // explain-miss: whose request the file holds
+  std::string format;         // explain-miss: overrides the detected generation
   int threads = 0;
   bool ids = false, full = false, any_model = false, intact = false, json = false;
 };
@@ -150,6 +155,7 @@ int run_bench_model(const BenchOptions&, const std::string& what);  // decode, p
 int run_bench_slice(const SliceOptions&);
 int run_eval_cases(const EvalOptions&);
 int run_session(const SessionOptions&, const std::string& what);  // list, show, fork and so on
+int run_explain_miss(const SessionOptions&);
 int run_completion(const std::string& shell);
 
 }  // namespace hadal::cli

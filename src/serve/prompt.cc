@@ -129,11 +129,12 @@ std::string_view role_name(chat::Role role) {
   }
 }
 
-std::string message_at(const Prompt& prompt, const Ask& ask, Position at) {
-  const auto after = std::ranges::upper_bound(prompt.starts, at, {}, [](const auto& start) { return start.first; });
-  if (after == prompt.starts.begin()) return "the beginning";
-  const int message = std::prev(after)->second;
-  return fmt::format("message {} ({})", message, role_name(ask.messages[static_cast<std::size_t>(message)].role));
+MessagePlaces message_places(const Prompt& prompt, const Ask& ask) {
+  MessagePlaces out;
+  for (const auto& [at, message] : prompt.starts)
+    out.emplace_back(
+        at, fmt::format("message {} ({})", message, role_name(ask.messages[static_cast<std::size_t>(message)].role)));
+  return out;
 }
 
 }  // namespace hadal::serve

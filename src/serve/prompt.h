@@ -39,8 +39,9 @@ struct PromptSettings {
 // field.
 Result<Prompt> make_prompt(Ask& ask, const PromptSettings& settings);
 
-// The conversation's position in words: "message 3 (assistant)"; "the beginning" before the first.
-std::string message_at(const Prompt& prompt, const Ask& ask, Position at);
+// Where which message begins, in words: "message 3 (assistant)", counted from 0 as they were rendered.
+using MessagePlaces = std::vector<std::pair<Position, std::string>>;
+MessagePlaces message_places(const Prompt& prompt, const Ask& ask);
 
 std::string_view role_name(chat::Role role);
 

@@ -5,11 +5,13 @@
 #include <random>
 
 #include "base/log.h"
+#include "cache/prefix_store.h"
 #include "chat/codec.h"
 #include "chat/python_json.h"
 #include "chat/replay.h"
 #include "chat/templates.h"
 #include "chat/tokenize.h"
+#include "serve/explain.h"
 #include "serve/native.h"
 
 namespace hadal::serve {
@@ -260,6 +262,18 @@ Status Service::run(std::shared_ptr<Exchange> exchange, const Dialect& dialect, 
   const std::string key(request.header("idempotency-key"));
   if (key.size() > 200) return fail(ErrorCode::kUsage, "the Idempotency-Key has more than 200 characters");
 
+  if (options_.trace) {
+    // What the answer's own lookup will find, put down before it is asked.
+    const auto tell = [trace = options_.trace, id = request.id, tokenizer = scheduler_->engine().tokenizer,
+                       places = message_places(prepared, ask),
+                       tokens = std::ssize(prepared.ids)](const PrefixMiss& miss) {
+      const Parting parting{miss.agree, miss.asked, miss.kept};
+      trace->line(id, "cache",
+                  fmt::format("\"tokens\": {}, \"kept\": {}, {}", tokens, miss.boundary,
+                              parting_members(*tokenizer, parting, places)));
+    };
+    scheduler_->explain(prepared.ids, tell);
+  }
   Attachable what;
   what.dialect = &dialect;
   what.reading = prepared.reading;

@@ -187,8 +187,10 @@ struct TurnMemory::State {
   }
 };
 
-Result<TurnMemory> TurnMemory::open(const std::string& path, std::uint64_t tokenizer,
-                                    const TurnMemoryOptions& options) {
+// Reads every turn of the file at `path` into a new memory; kNotFound when there is none.
+Result<std::shared_ptr<TurnMemory::State>> TurnMemory::load(const std::string& path, std::uint64_t tokenizer,
+                                                            const TurnMemoryOptions& options,
+                                                            RecordFile::Access access) {
   auto state = std::make_shared<State>(path, tokenizer, options);
   const auto on_header = [&](Bytes content) -> Status {
     ByteReader r(content);
@@ -203,24 +205,37 @@ Result<TurnMemory> TurnMemory::open(const std::string& path, std::uint64_t token
     state->add(HADAL_TRY(decode(r.payload)));
     return {};
   };
+  state->file.emplace(HADAL_TRY(RecordFile::open(path, kKind, access, options.sync, on_header, on_record)));
+  return state;
+}
+
+Result<TurnMemory> TurnMemory::open(const std::string& path, std::uint64_t tokenizer,
+                                    const TurnMemoryOptions& options) {
+  std::shared_ptr<State> state;
   // Two attempts: another process may make the file between the first and ours.
-  for (int attempt = 0; attempt < 2 && !state->file; ++attempt) {
-    auto opened = RecordFile::open(path, kKind, RecordFile::Access::kAppend, options.sync, on_header, on_record);
+  for (int attempt = 0; attempt < 2 && !state; ++attempt) {
+    auto opened = load(path, tokenizer, options, RecordFile::Access::kAppend);
     if (opened) {
-      state->file.emplace(std::move(*opened));
+      state = std::move(*opened);
     } else if (opened.error().code != ErrorCode::kNotFound) {
       return std::unexpected(opened.error());
     } else {
       auto made = RecordFile::create(path, kKind, header(tokenizer), options.sync);
-      if (made)
+      if (made) {
+        state = std::make_shared<State>(path, tokenizer, options);
         state->file.emplace(std::move(*made));
-      else if (made.error().code != ErrorCode::kUsage || attempt == 1)
+      } else if (made.error().code != ErrorCode::kUsage || attempt == 1) {
         return std::unexpected(made.error());
+      }
     }
   }
-  if (!state->file) return fail(ErrorCode::kBusy, "{}: another process is making it", path);
+  if (!state) return fail(ErrorCode::kBusy, "{}: another process is making it", path);
   state->cut = state->file->cut_bytes();
   return TurnMemory(std::move(state));
+}
+
+Result<TurnMemory> TurnMemory::read(const std::string& path, std::uint64_t tokenizer) {
+  return TurnMemory(HADAL_TRY(load(path, tokenizer, {}, RecordFile::Access::kRead)));
 }
 
 Status TurnMemory::remember_call(std::string_view call, std::span<const TokenId> ids) {

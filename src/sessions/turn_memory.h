@@ -44,6 +44,8 @@ class TurnMemory {
   // kBadInput; kBusy, kIo, kUnsupported and kBadInput as RecordFile.
   static Result<TurnMemory> open(const std::string& path, std::uint64_t tokenizer,
                                  const TurnMemoryOptions& options = {});
+  // Beside a writer, to find turns alone: those that were complete when it looked. kNotFound: there is no such file.
+  static Result<TurnMemory> read(const std::string& path, std::uint64_t tokenizer);
 
   // Remembers; what is known already is written again only if it differs. With the operating system on return. kUsage:
   // no ids, or beyond the limits above.
@@ -62,6 +64,8 @@ class TurnMemory {
 
  private:
   struct State;
+  static Result<std::shared_ptr<State>> load(const std::string& path, std::uint64_t tokenizer,
+                                             const TurnMemoryOptions& options, RecordFile::Access access);
   explicit TurnMemory(std::shared_ptr<State> state) : state_(std::move(state)) {}
   std::shared_ptr<State> state_;
 };

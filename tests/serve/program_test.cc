@@ -176,5 +176,91 @@ TEST(Serve, RemembersTurnsAcrossARestart) {
   EXPECT_NE(trace[1].find("\"turns_as_sampled\": 1, \"turns_rendered\": 0"), std::string::npos) << trace[1];
 }
 
+std::string contents(const std::string& path) {
+  std::ostringstream text;
+  text << std::ifstream(path).rdbuf();
+  return text.str();
+}
+
+TEST(Serve, GivesAnEndedAnswerAgainAfterARestart) {
+  const test::TemporaryFolder data;
+  const std::string body =
+      R"({"prompt": "The", "max_tokens": 30, "temperature": 1, "seed": 3, "min_p": 0, "logprobs": 2})";
+  std::string answers[2];
+  for (std::string& answer : answers) {
+    Program program({"--data", data.path()});
+    answer = program.ask("/v1/completions", body, "Idempotency-Key: mine\r\n");
+    ASSERT_TRUE(answer.starts_with("HTTP/1.1 200")) << answer;
+    const std::string log = contents(program.folder.file("log"));
+    EXPECT_NE(log.find("session"), std::string::npos) << log;
+    EXPECT_NE(log.find("no answer was interrupted"), std::string::npos) << log;
+    const std::string metrics = [&] {
+      Wire wire(program.port);
+      wire.send(get("/metrics"));
+      return read_answer(wire);
+    }();
+    const std::size_t generated = metrics.find("\nhadal_generated_tokens_total ");
+    ASSERT_NE(generated, std::string::npos) << metrics;
+    EXPECT_EQ(metrics[generated + 30], &answer == &answers[0] ? '3' : '0') << metrics;
+    EXPECT_EQ(program.stop(), 0);
+  }
+  const auto choices = [](const std::string& answer) {
+    return nlohmann::json::parse(answer.substr(answer.find("\r\n\r\n") + 4))["choices"];
+  };
+  EXPECT_EQ(choices(answers[0]), choices(answers[1]));
+  EXPECT_FALSE(choices(answers[0])[0]["logprobs"]["top_logprobs"].empty());
+}
+
+TEST(Serve, SaysWhatItResumes) {
+  const test::TemporaryFolder data;
+  {
+    Program program({"--data", data.path()});
+    Wire detached(program.port), other(program.port);
+    std::string endless(kLong);
+    detached.send(post("/v1/completions", endless, "X-Hadal-Detach: true\r\nIdempotency-Key: a\r\n"));
+    detached.read("data: {");
+    other.send(
+        post("/v1/completions", endless.replace(endless.find("\"The\""), 5, "\"One\""), "Idempotency-Key: b\r\n"));
+    other.read("data: {");
+    EXPECT_EQ(program.stop(), 0);
+  }
+  Program program({"--data", data.path()});
+  const std::string log = contents(program.folder.file("log"));
+  EXPECT_NE(log.find("2 sessions in " + data.path() + "; interrupted answers: 1 go on, 1 wait to be asked for again"),
+            std::string::npos)
+      << log;
+}
+
+TEST(Serve, ExplainsWhyAPromptIsNotFound) {
+  const test::TemporaryFolder data;
+  const auto body = [](const char* word) {
+    return fmt::format(R"({{"messages": [{{"role": "system", "content": "You are calm."}}, {{"role": "user",
+      "content": "Hello {}."}}], "max_tokens": 20, "thinking": {{"type": "disabled"}}}})",
+                       word);
+  };
+  Program program({"--data", data.path(), "--trace", data.file("trace")});
+  program.ask("/v1/chat/completions", body("there"));
+  program.ask("/v1/chat/completions", body("again"));
+  const std::string trace = contents(data.file("trace"));
+  EXPECT_NE(trace.find(R"("event": "cache")"), std::string::npos) << trace;
+  EXPECT_NE(trace.find("\"place\": \"message 1 (user)\""), std::string::npos) << trace;
+  EXPECT_NE(trace.find("\"asked\": \"again."), std::string::npos) << trace;
+  // The same from the folder, while the server runs.
+  const std::string file = data.write("body", body("everybody"));
+  const Ran ran = run_program("$H session explain-miss --data '" + data.path() + "' '" + file + "'");
+  EXPECT_EQ(ran.status, 0) << ran.err;
+  EXPECT_NE(ran.out.find("they part in message 1 (user), "), std::string::npos) << ran.out;
+  EXPECT_NE(ran.out.find("request: \"everybody."), std::string::npos) << ran.out;
+  const Ran nothing = run_program("$H session explain-miss --data '" + data.path() + "' /nonexistent/body");
+  EXPECT_NE(nothing.status, 0);
+}
+
+TEST(Serve, RefusesCacheSettingsThatMeanNothing) {
+  const Ran ran = run_program("$H serve --port 0 --cache-windows sometimes");
+  EXPECT_EQ(ran.status, 2);
+  EXPECT_NE(ran.err.find("--cache-windows sometimes: is none of auto, full, none and a number"), std::string::npos)
+      << ran.err;
+}
+
 }  // namespace
 }  // namespace hadal::serve

@@ -299,5 +299,69 @@ TEST(Requests, FiftyRoundsExtendWhatWasSampled) {
   }
 }
 
+// An answer that was ended after its one call goes on as if the model had ended it there.
+TEST(Requests, ATurnCutAfterItsOneCallIsRemembered) {
+  using Json = nlohmann::ordered_json;
+  for (const bool by_bytes : {false, true}) {
+    Station station;
+    station.model->by_bytes = by_bytes;
+    const std::string call =
+        "\n\n<｜DSML｜tool_calls>\n<｜DSML｜invoke name=\"step\">\n<｜DSML｜parameter name=\"n\" string=\"false\">1"
+        "</｜DSML｜parameter>\n</｜DSML｜invoke>";
+    station.model->completion =
+        "Thought.</think>Text." + call + "\n<｜DSML｜invoke name=\"step\">\n\n</｜DSML｜invoke>\n</｜DSML｜tool_calls>";
+    Json ask = {{"messages", {{{"role", "user"}, {"content", "Begin."}}}},
+                {"parallel_tool_calls", false},
+                {"tools", {{{"type", "function"}, {"function", {{"name", "step"}}}}}}};
+    const auto first = station.ask("POST", "/v1/chat/completions", ask.dump());
+    Json message = Json::parse(first->answer.body)["choices"][0]["message"];
+    ASSERT_EQ(message["tool_calls"].size(), 1u);
+    message.erase("reasoning_content");
+    message["tool_calls"][0]["function"]["arguments"] = "{\"n\": 1.0}";
+    ask["messages"].push_back(message);
+    ask["messages"].push_back({{"role", "tool"}, {"tool_call_id", message["tool_calls"][0]["id"]}, {"content", "ok"}});
+    station.ask("POST", "/v1/chat/completions", ask.dump());
+    const std::string text = nano_files().tokenizer->decode(station.model->asked[1].prompt).value();
+    EXPECT_NE(
+        text.find("<think>Thought.</think>Text." + call + "\n</｜DSML｜tool_calls><｜end▁of▁sentence｜><｜User｜>"),
+        std::string::npos)
+        << text;
+    // Token by token, as far as the call goes.
+    std::vector<TokenId> sampled = station.model->asked[0].prompt;
+    const auto& tokenizer = *nano_files().tokenizer;
+    const auto ids = station.model->ids();
+    std::string so_far;
+    for (const TokenId id : ids) {
+      so_far += tokenizer.bytes_of(id);
+      if (so_far.size() > ("Thought.</think>Text." + call).size()) break;
+      sampled.push_back(id);
+    }
+    const auto& prompt = station.model->asked[1].prompt;
+    ASSERT_GT(prompt.size(), sampled.size());
+    EXPECT_TRUE(std::equal(sampled.begin(), sampled.end(), prompt.begin()));
+  }
+}
+
+TEST(Requests, StreamsTellHowFarThePromptIsRead) {
+  ServiceOptions options;
+  options.progress_seconds = 0;
+  Station station(std::move(options));
+  station.model->read = {100, 600, 1000};
+  for (const char* path : {"/v1/chat/completions", "/v1/messages"}) {
+    const auto exchange = station.ask(
+        "POST", path, R"({"messages": [{"role": "user", "content": "x"}], "max_tokens": 50, "stream": true})");
+    EXPECT_NE(exchange->stream.find("\n\n: reading the prompt, 600 of 1000 tokens"), std::string::npos)
+        << exchange->stream;
+    EXPECT_NE(exchange->stream.find(" tokens/s, about "), std::string::npos) << exchange->stream;
+  }
+  Station patient;  // nothing for what takes less than a second
+  patient.model->read = {100, 1000};
+  EXPECT_EQ(
+      patient
+          .ask("POST", "/v1/chat/completions", R"({"messages": [{"role": "user", "content": "x"}], "stream": true})")
+          ->stream.find("reading"),
+      std::string::npos);
+}
+
 }  // namespace
 }  // namespace hadal::serve

@@ -51,14 +51,16 @@ class ScriptedJob final : public Job {
 
 class Scripted final : public Scheduler {
  public:
-  std::string completion;  // what the model writes; markers spelled in it are their tokens
-  bool by_bytes = false;   // one token for every byte, where the vocabulary has it
-  bool ends = true;        // false: the limit cuts the completion off
-  bool busy = false;       // refuses
+  std::string completion;               // what the model writes; markers spelled in it are their tokens
+  bool by_bytes = false;                // one token for every byte, where the vocabulary has it
+  bool ends = true;                     // false: the limit cuts the completion off
+  bool busy = false;                    // refuses
+  std::vector<std::int64_t> read = {};  // reports of the prompt's reading, out of 1,000 tokens, 100 of them cached
   std::vector<JobRequest> asked;
   std::vector<std::shared_ptr<ScriptedJob>> jobs;
 
   const Engine& engine() const override { return nano_files(); }
+  using Scheduler::submit;
   Result<std::shared_ptr<Job>> submit(JobRequest request) override {
     if (busy) return fail(ErrorCode::kBusy, "every place in line is taken; try again later");
     HADAL_CHECK_OK(check_sampling(request.sampling));
@@ -108,6 +110,14 @@ class Scripted final : public Scheduler {
     done.kind = JobEvent::Kind::kDone;
     done.finish = ends ? JobFinish::kStop : JobFinish::kLength;
     done.usage.prompt = static_cast<std::int64_t>(request.prompt.size());
+    for (const std::int64_t n : read) {
+      JobEvent progress;
+      progress.kind = JobEvent::Kind::kPrefill;
+      progress.done = n;
+      progress.total = 1000;
+      progress.cached = 100;
+      out.push_back(progress);
+    }
     bool thinking = request.prompt.back() == *t.find_added(chat::text::kThinkOpen);
     std::vector<std::pair<TokenId, bool>> tokens;
     auto splice = [&] {
