@@ -22,6 +22,7 @@ void define_all(CommandLine& line) {
   define_check_commands(root);
   define_bench_commands(root);
   define_session_commands(root);
+  define_sandbox_commands(root);
   define_completion_command(root);
 }
 

@@ -136,6 +136,10 @@ Opt Command::texts(const std::string& names, std::vector<std::string>& values, c
   return Opt(app_->add_option(names, values, help)->allow_extra_args(false)->type_name("TEXT"));
 }
 
+Opt Command::words(const std::string& name, std::vector<std::string>& values, const std::string& help) {
+  return Opt(app_->add_option(name, values, help)->type_name("WORD"));
+}
+
 Opt Command::path(const std::string& names, std::string& value, const std::string& help) {
   return Opt(app_->add_option(names, value, help)->type_name("FILE")->check(no_empty_name));
 }

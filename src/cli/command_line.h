@@ -53,6 +53,8 @@ class Command {
   Opt text(const std::string& names, std::optional<std::string>& value, const std::string& help);
   // Each use of the option adds one, so that a positional argument may follow.
   Opt texts(const std::string& names, std::vector<std::string>& values, const std::string& help);
+  // A positional argument that takes every word that is left, as those after --.
+  Opt words(const std::string& name, std::vector<std::string>& values, const std::string& help);
   // A file or directory. An empty name is a script's unset variable, and must not mean "not given".
   Opt path(const std::string& names, std::string& value, const std::string& help);
   // One of a few words; the list serves the check, the help text and completion.
@@ -108,6 +110,7 @@ void define_model_commands(Command root);      // commands_model.cc: run, serve,
 void define_check_commands(Command root);      // commands_check.cc: inspect, logits, tokenize, chat
 void define_bench_commands(Command root);      // commands_bench.cc: bench, eval
 void define_session_commands(Command root);    // commands_session.cc
+void define_sandbox_commands(Command root);    // commands_sandbox.cc
 void define_completion_command(Command root);  // commands_check.cc
 
 }  // namespace hadal::cli

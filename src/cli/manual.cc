@@ -149,6 +149,51 @@ const std::vector<Prose>& prose() {
        "id, kind, prompt and expected.",
        {{"hadal eval cases cases.jsonl", "scores by kind"},
         {"hadal eval cases cases.jsonl --kind call --failures", "one kind, with what went wrong"}}},
+      {"hadal sandbox",
+       "A sandbox runs commands nobody has read, as a container without network beside the host. One process per "
+       "machine, the edge, holds them; commands, files and shells go through it.",
+       {}},
+      {"hadal sandbox doctor",
+       "Tries what sandboxes need - namespaces, overlay, cgroups, crun, KVM and so on - and says what is there, what "
+       "is "
+       "missing, what follows from that, and the remedy. Nothing tried stays behind.",
+       {{"hadal sandbox doctor", "a table"}, {"hadal sandbox doctor --json", "for scripts"}}},
+      {"hadal sandbox up",
+       "Serves the sandboxes of this machine at a Unix socket in its data folder, as HTTP and JSON. Sandboxes outlive "
+       "it: the next one finds them again, with the commands that were running. Needs root.",
+       {{"hadal sandbox up", "until Ctrl-C"}, {"hadal sandbox up --data /tmp/boxes", "with a folder of its own"}}},
+      {"hadal sandbox create",
+       "Makes a container over a directory, which stays as it is: what the sandbox writes goes elsewhere and is gone "
+       "with it.",
+       {{"hadal sandbox create --image ./debian", "one processor, 2 GiB, paused after 5 minutes without a call"},
+        {"hadal sandbox create --image ./debian --memory-mb 512 --job step-17", "smaller, one of a group"}}},
+      {"hadal sandbox ls",
+       "Lists sandboxes with their states and what they use.",
+       {{"hadal sandbox ls", "all of them"}, {"hadal sandbox ls --job step-17 --json", "a group, for scripts"}}},
+      {"hadal sandbox exec",
+       "Runs a command and prints what it said. Output beyond a MiB per stream is cut in the middle and the cut is "
+       "reported. After the time limit everything the command started is killed; the status is then 124.",
+       {{"hadal sandbox exec ID -- ls -l /", "a program"},
+        {"hadal sandbox exec ID -c 'cd /tmp && make 2>&1 | tail'", "a line for the sandbox's shell"},
+        {"hadal sandbox exec ID -i -- wc -l < file", "with input"}}},
+      {"hadal sandbox shell",
+       "Opens a terminal in a sandbox and runs a shell, or the command given.",
+       {{"hadal sandbox shell ID", "/bin/sh"}, {"hadal sandbox shell ID -- /bin/bash -l", "another"}}},
+      {"hadal sandbox cp",
+       "Copies one file of at most 64 MiB. Inside, a path cannot lead out of the sandbox, whatever links are there; a "
+       "file that is replaced is replaced at once.",
+       {{"hadal sandbox cp data.csv ID:/tmp/data.csv", "in"}, {"hadal sandbox cp ID:/tmp/result.json .", "out"}}},
+      {"hadal sandbox pause",
+       "Freezes a sandbox and gives its caches back to the host. Any call to it lets it go on.",
+       {{"hadal sandbox pause ID", "until the next call"}}},
+      {"hadal sandbox resume", "Lets a paused sandbox go on.", {{"hadal sandbox resume ID", "at once"}}},
+      {"hadal sandbox rm",
+       "Kills everything in a sandbox and removes what it wrote.",
+       {{"hadal sandbox rm ID", "for good"}}},
+      {"hadal sandbox bench",
+       "Starts an edge of its own in the temporary directory, makes sandboxes and runs commands in them, and prints "
+       "medians and 99th percentiles of what a client waits for.",
+       {{"hadal sandbox bench", "a table"}, {"hadal sandbox bench --json", "for scripts"}}},
       {"hadal session",
        "A session is a log of tokens: what was asked, what was sampled and how, where it was rewound and which jobs "
        "ran. "

@@ -141,6 +141,20 @@ struct SessionOptions {
   bool ids = false, full = false, any_model = false, intact = false, json = false;
 };
 
+struct SandboxOptions {
+  std::string data;  // folder of the edge; empty: the system's
+  std::string sandbox, image, job, user, cwd;
+  std::string from, to;            // cp
+  std::vector<std::string> words;  // exec, shell
+  bool shell_line = false;         // exec -c: the one word is a line for /bin/sh
+  bool read_input = false;
+  double cpus = -1, timeout_s = -1, idle_s = -1, life_s = -1;  // -1: the edge's default
+  std::int64_t memory_mb = -1, pids = -1;
+  std::int64_t most = 0;   // up: sandboxes at a time; 0: the default
+  std::int64_t count = 0;  // bench: times per row; 0: the default
+  bool json = false;
+};
+
 // Each returns the exit status and prints its own errors (cli/report.h).
 int run_run(const RunOptions&);
 int run_serve(const ServeOptions&);
@@ -156,6 +170,10 @@ int run_bench_slice(const SliceOptions&);
 int run_eval_cases(const EvalOptions&);
 int run_session(const SessionOptions&, const std::string& what);  // list, show, fork and so on
 int run_explain_miss(const SessionOptions&);
+int run_sandbox(const SandboxOptions&, const std::string& what);  // create, ls, exec and so on
+int run_sandbox_up(const SandboxOptions&);
+int run_sandbox_doctor(const SandboxOptions&);
+int run_sandbox_bench(const SandboxOptions&);
 int run_completion(const std::string& shell);
 
 }  // namespace hadal::cli

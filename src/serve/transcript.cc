@@ -191,6 +191,11 @@ class Reader {
         if (parsed.calls[i].closed) turn.message.tool_calls[closed++].id = fmt::format("call_{}_{}", turn.from, i);
       turn.message.sampled.assign(ids.begin(), ids.end());
       out_.effort = ids.front() == *think_ ? thinking_effort_ : "none";
+      // Generation ends behind the calls; the end-of-sentence token is put in when their results follow.
+      const bool all_closed =
+          std::all_of(parsed.calls.begin(), parsed.calls.end(), [](const auto& c) { return c.closed; });
+      if (!parsed.calls.empty() && all_closed)
+        turn.finished = turn.finished || text_between(begin, at_).ends_with(chat::text::kCallsClose);
     }
     out_.complete = turn.finished;
     out_.turns.push_back(std::move(turn));

@@ -33,7 +33,18 @@ const char* const kCommands[] = {"run",
                                  "session export",
                                  "session import",
                                  "session verify",
-                                 "session remove"};
+                                 "session remove",
+                                 "sandbox doctor",
+                                 "sandbox up",
+                                 "sandbox create",
+                                 "sandbox ls",
+                                 "sandbox exec",
+                                 "sandbox shell",
+                                 "sandbox cp",
+                                 "sandbox pause",
+                                 "sandbox resume",
+                                 "sandbox rm",
+                                 "sandbox bench"};
 
 TEST(Help, EveryCommandHasAPage) {
   for (const std::string command : kCommands) {

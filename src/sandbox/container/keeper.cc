@@ -609,9 +609,11 @@ class Keeper {
     closing_ = true;
     spare_.reset();
     (void)kill_group(system_control_files(), config_.group.tree, config_.group.v2);
-    if (container_.pid > 0 && !gone_) {
-      ::kill(container_.pid, SIGKILL);
-      ::waitpid(container_.pid, nullptr, 0);
+    if (container_.pid > 0 && !gone_) ::kill(container_.pid, SIGKILL);
+    // Process 1 ends when everything in its namespace has been waited for, and some of that are children of this one.
+    for (int i = 0; i < 2000 && container_.pid > 0 && !gone_; ++i) {
+      reap();
+      if (!gone_) ::usleep(1000);
     }
   }
 

@@ -154,7 +154,15 @@ Result<LaunchedContainer> launch_container(const KeeperConfig& config, double se
   if (!made.pidfd || !made.root)
     return fail(ErrorCode::kIo, "the first process of sandbox {} died at once: {}", config.id,
                 said.empty() ? "it said nothing" : said);
-  return made;
+  // crun says done just before its last exec, and until then the process is closed to everyone. The program gives
+  // itself this name as its first act.
+  for (int i = 0; i < 20000; ++i) {
+    std::string name;
+    std::getline(std::ifstream(fmt::format("/proc/{}/comm", made.pid)), name);
+    if (name == "init") return made;
+    ::usleep(100);
+  }
+  return fail(ErrorCode::kIo, "the first process of sandbox {} does not begin", config.id);
 }
 
 }  // namespace hadal::sandbox
