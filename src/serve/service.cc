@@ -291,7 +291,7 @@ Status Service::run(std::shared_ptr<Exchange> exchange, const Dialect& dialect, 
       for (const auto& j : what.jobs) j->cancel();
       return std::unexpected(submitted.error());
     }
-    for (auto& one : *submitted) what.jobs.push_back(std::move(one));
+    for (auto& made : *submitted) what.jobs.push_back(std::move(made));
   }
   what.head = {key.empty() ? request.id : fmt::format("{:016x}", std::hash<std::string>()(what.jobs[0]->id())),
                options_.model,

@@ -76,7 +76,8 @@ Result<std::optional<Response>> Service::route_session(const std::shared_ptr<Exc
     if (method != "PATCH") return wrong_method("GET, PATCH, DELETE");
     const JsonValue body = HADAL_TRY(parse_body(request.body));
     Fields f = HADAL_TRY(Fields::of(body, ""));
-    return document(HADAL_TRY(sessions_->set_title(id, HADAL_TRY(f.required_text("title")))));
+    const auto title = HADAL_TRY(f.required_text("title"));
+    return document(HADAL_TRY(sessions_->set_title(id, title)));
   }
   if (what == "messages" && get) return document(HADAL_TRY(sessions_->messages(id, branch)));
   if (what == "branches") return get ? document(HADAL_TRY(sessions_->branches(id))) : wrong_method("GET");

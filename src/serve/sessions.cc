@@ -261,7 +261,8 @@ Result<std::string> Sessions::fork(const std::string& id, const JsonValue& body)
   Fields f = HADAL_TRY(Fields::of(body, ""));
   const std::string as = HADAL_TRY(f.text("as")).value_or("");
   const SessionLog log = HADAL_TRY(store().read(id));
-  const BranchId branch = HADAL_TRY(branch_of(log, HADAL_TRY(f.integer("branch", 0, INT32_MAX)).value_or(-1)));
+  const auto asked = HADAL_TRY(f.integer("branch", 0, INT32_MAX));
+  const BranchId branch = HADAL_TRY(branch_of(log, asked.value_or(-1)));
   const Position at = HADAL_TRY(position(log, branch, f));
   const std::string made = HADAL_TRY(store().fork(log, at, branch, as)).id();
   return show(made);
@@ -272,7 +273,8 @@ Result<std::string> Sessions::rewind(const std::string& id, const JsonValue& bod
   HADAL_CHECK_OK(not_busy(id));
   {
     SessionLog log = HADAL_TRY(store().open_session(id));
-    const BranchId branch = HADAL_TRY(branch_of(log, HADAL_TRY(f.integer("branch", 0, INT32_MAX)).value_or(-1)));
+    const auto asked = HADAL_TRY(f.integer("branch", 0, INT32_MAX));
+    const BranchId branch = HADAL_TRY(branch_of(log, asked.value_or(-1)));
     const Position at = HADAL_TRY(position(log, branch, f));
     HADAL_CHECK_OK(log.rewind(at, branch));
     store().update(log);
@@ -321,7 +323,8 @@ std::string Sessions::meter_json(Position tokens, std::optional<Position> cached
 
 Status Sessions::meter(const std::string& id, std::int64_t branch, std::function<void(std::string)> then) {
   const SessionLog log = HADAL_TRY(store().read(id));
-  std::vector<TokenId> ids = HADAL_TRY(log.history().ids(HADAL_TRY(branch_of(log, branch))));
+  const BranchId shown = HADAL_TRY(branch_of(log, branch));
+  std::vector<TokenId> ids = HADAL_TRY(log.history().ids(shown));
   const Position tokens = std::ssize(ids);
   if (tokens == 0) {
     then(meter_json(0, 0));
