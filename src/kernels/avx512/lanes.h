@@ -85,6 +85,27 @@ struct Lanes {
   }
   static float first(F x) { return _mm512_cvtss_f32(x); }
 
+  // out[8 i + t] = in[t * stride + i]: eight words of eight rows.
+  static void transpose8(const std::uint32_t* in, std::int64_t stride, std::uint32_t* out) {
+    __m256 r[8], s[8];
+    for (int t = 0; t < 8; ++t) r[t] = _mm256_loadu_ps(reinterpret_cast<const float*>(in + t * stride));
+    for (int t = 0; t < 8; t += 2) {
+      s[t] = _mm256_unpacklo_ps(r[t], r[t + 1]);
+      s[t + 1] = _mm256_unpackhi_ps(r[t], r[t + 1]);
+    }
+    for (int t = 0; t < 8; t += 4) {
+      r[t] = _mm256_shuffle_ps(s[t], s[t + 2], 0x44);
+      r[t + 1] = _mm256_shuffle_ps(s[t], s[t + 2], 0xEE);
+      r[t + 2] = _mm256_shuffle_ps(s[t + 1], s[t + 3], 0x44);
+      r[t + 3] = _mm256_shuffle_ps(s[t + 1], s[t + 3], 0xEE);
+    }
+    auto* to = reinterpret_cast<float*>(out);
+    for (int i = 0; i < 4; ++i) {
+      _mm256_storeu_ps(to + 8 * i, _mm256_permute2f128_ps(r[i], r[4 + i], 0x20));
+      _mm256_storeu_ps(to + 8 * (4 + i), _mm256_permute2f128_ps(r[i], r[4 + i], 0x31));
+    }
+  }
+
  private:
   static M first_lanes(std::int64_t n) { return static_cast<M>(n >= 16 ? 0xffff : (1 << n) - 1); }
 };

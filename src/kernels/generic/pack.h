@@ -48,6 +48,8 @@ typename V::I bf16_activation(typename V::F x) {
   return V::select(small, V::iset(0), r);
 }
 
+static_assert(kTokenGroup == 8);  // V::transpose8 takes a whole group
+
 template <class V>
 void pack_activations(ActivationKind kind, const float* x, std::int64_t x_stride, const std::int32_t* tokens,
                       std::int64_t count, std::int64_t cols, std::byte* out) {
@@ -78,8 +80,12 @@ void pack_activations(ActivationKind kind, const float* x, std::int64_t x_stride
         }
       }
       if (m == 1) continue;
-      for (int i = 0; i < size; ++i)
-        for (int t = 0; t < m; ++t) to[i * m + t] = part[t][i];
+      if (m == kTokenGroup) {
+        for (int i = 0; i < size; i += 8) V::transpose8(&part[0][i], 32, to + i * m);
+      } else {
+        for (int i = 0; i < size; ++i)
+          for (int t = 0; t < m; ++t) to[i * m + t] = part[t][i];
+      }
     }
     words += kind == ActivationKind::kF32    ? padded * m
              : kind == ActivationKind::kBf16 ? padded / 2 * m

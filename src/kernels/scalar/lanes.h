@@ -166,6 +166,12 @@ struct Lanes {
   }
   static float first(F a) { return a.v[0]; }
 
+  // out[8 i + t] = in[t * stride + i]: eight words of eight rows.
+  static void transpose8(const std::uint32_t* in, std::int64_t stride, std::uint32_t* out) {
+    for (int i = 0; i < 8; ++i)
+      for (int t = 0; t < 8; ++t) out[8 * i + t] = in[t * stride + i];
+  }
+
  private:
   static std::uint32_t u(std::int32_t x) { return static_cast<std::uint32_t>(x); }
   static std::int32_t wrap(std::uint32_t x) { return static_cast<std::int32_t>(x); }
