@@ -2,6 +2,7 @@
 // registers. Loops over tokens are fold expressions because GCC keeps an array indexed by a loop variable in memory.
 #include <immintrin.h>
 
+#include <type_traits>
 #include <utility>
 
 #include "kernels/avx512/e4m3_table.h"
@@ -98,6 +99,29 @@ void store_group(std::integer_sequence<int, T...>, const __m512* f, std::int64_t
   (Lanes::store(y + T * y_stride, f[T], rows), ...);
 }
 
+// Two blocks against one token: with one, a chain waits for itself longer than memory takes to bring 64 bytes of FP8.
+// Both are fetched in the order of memory: in the order of use, two runs 2 KiB apart, they halve its rate.
+template <class Pairs, class Dot>
+void two_blocks(const Pairs& pairs, const std::byte* p, const typename Dot::Word* x, __m512* sums) {
+  constexpr int kSteps = Pairs::kBlock / (2 * Pairs::kPairs), kWords = Dot::kWords;
+  constexpr int kBlockWords = Pairs::kBlock / 2 * kWords, kBlockBytes = kSteps * Pairs::kBytes;
+  __m512 c[2] = {_mm512_setzero_ps(), _mm512_setzero_ps()}, d[2] = {_mm512_setzero_ps(), _mm512_setzero_ps()};
+  // Measured on Zen 4, of a plain read: 0.93; nearer by 2 KiB or unrolled, which moves the fetches together, 0.75 to
+  // 0.87.
+  const std::byte* fetch = p + 2048;
+#pragma GCC unroll 1
+  for (int i = 0; i < kSteps; ++i, p += Pairs::kBytes, x += 2 * kWords, fetch += 2 * Pairs::kBytes) {
+    for (int ahead = 0; ahead < 2 * Pairs::kBytes; ahead += 64) prefetch(fetch + ahead);
+    for (int b = 0; b < 2; ++b) {
+      __m512i v[Pairs::kPairs];
+      pairs(p + b * kBlockBytes, v);
+      c[b] = Dot::step(c[b], v[0], x + b * kBlockWords, 1);
+      d[b] = Dot::step(d[b], v[1], x + b * kBlockWords + kWords, 1);
+    }
+  }
+  for (int b = 0; b < 2; ++b) sums[b] = _mm512_add_ps(c[b], d[b]);
+}
+
 // One 16-row tile run times m = sizeof...(T) tokens, by chains of column pairs.
 template <class Pairs, class Dot, int... T>
 void pairs_tile(std::integer_sequence<int, T...> tokens, const PackedMatrix& w, std::int64_t tile,
@@ -107,8 +131,16 @@ void pairs_tile(std::integer_sequence<int, T...> tokens, const PackedMatrix& w, 
   const std::byte* p = w.tiles + tile * w.tile_run_bytes();
   const auto* x = reinterpret_cast<const typename Dot::Word*>(data);
   __m512 f[m] = {((void)T, _mm512_setzero_ps())...};
-  std::int64_t block = 0;
-  for (std::int64_t left = w.padded_cols(); left > 0; left -= Pairs::kBlock, ++block, p += Pairs::kTail) {
+  std::int64_t block = 0, left = w.padded_cols();
+  if constexpr (m == 1 && std::is_same_v<Pairs, Fp8Pairs>) {
+    for (; left >= 2 * Pairs::kBlock;
+         left -= 2 * Pairs::kBlock, p += 2 * 16 * Pairs::kBlock, x += Dot::kWords * Pairs::kBlock) {
+      __m512 sums[2];
+      two_blocks<Pairs, Dot>(pairs, p, x, sums);
+      for (int b = 0; b < 2; ++b, ++block) f[0] = _mm512_fmadd_ps(sums[b], Pairs::scale(w, tile, block, p), f[0]);
+    }
+  }
+  for (; left > 0; left -= Pairs::kBlock, ++block, p += Pairs::kTail) {
     __m512 c[m] = {((void)T, _mm512_setzero_ps())...}, d[m] = {((void)T, _mm512_setzero_ps())...};
     const int steps = static_cast<int>(left < Pairs::kBlock ? left : Pairs::kBlock) / (2 * Pairs::kPairs);
 #pragma GCC unroll 4
