@@ -239,6 +239,12 @@ void Service::remember(const std::vector<chat::Message>& messages, const Answer&
   options_.turns->remember(chat::turn_keys(messages, message), std::move(ids));
 }
 
+std::string Service::keyed_job(const Request& request, const Ask& ask) const {
+  const std::string_view key = request.header("idempotency-key");
+  if (key.empty()) return "";
+  return fmt::format("{}/{}/", options_.keys.empty() ? ask.client : options_.keys.admit(request).value_or(""), key);
+}
+
 Status Service::run(std::shared_ptr<Exchange> exchange, const Dialect& dialect, Ask ask) {
   const Request& request = exchange->request();
   if (draining_) return fail(ErrorCode::kBusy, "the server is shutting down; try again in a moment");
@@ -285,7 +291,7 @@ Status Service::run(std::shared_ptr<Exchange> exchange, const Dialect& dialect, 
     one.prompt = prepared.ids;
     one.stream = static_cast<std::uint64_t>(i);
     // Keys of different clients are different keys.
-    if (!key.empty()) one.id = fmt::format("{}/{}/{}", job.client, key, i);
+    if (!key.empty()) one.id = keyed_job(request, ask) + std::to_string(i);
     auto submitted = scheduler_->submit(std::move(one), std::exchange(forks, {}));
     if (!submitted) {
       for (const auto& j : what.jobs) j->cancel();
@@ -312,7 +318,9 @@ Status Service::run(std::shared_ptr<Exchange> exchange, const Dialect& dialect, 
     what.save_title = std::ranges::count(ask.instructions, "title") > 0;
   }
   what.reading.call_seed = seed_of(what.jobs[0]->id(), prepared.ids);
-  what.messages = std::make_shared<const std::vector<chat::Message>>(std::move(ask.messages));
+  // A turn that goes on is not remembered: its place is not among these messages.
+  if (ask.turn_so_far.empty())
+    what.messages = std::make_shared<const std::vector<chat::Message>>(std::move(ask.messages));
   if (ask.echo) what.head.prompts.push_back(ask.prompt);
   const bool stream = ask.stream;
   what.ask = std::make_shared<const Ask>(std::move(ask));

@@ -70,6 +70,8 @@ class Service {
   Result<Prompt> prepare(Ask& ask, const std::string& request_id);
   Result<SamplingOptions> sampling_of(const Ask& ask) const;
   void remember(const std::vector<chat::Message>& messages, const Answer& answer, TokenId opener);
+  // The scheduler's name for the first answer to a request with an idempotency key; empty without one.
+  std::string keyed_job(const Request& request, const Ask& ask) const;
   Status admit_warnings(const Request& request, const Ask& ask, std::vector<Header>& headers) const;
 
   void chat(std::shared_ptr<Exchange> e) { answer(std::move(e), openai_chat()); }
@@ -114,8 +116,8 @@ class Service {
   void attach(std::shared_ptr<Exchange> exchange, const Attachable& what, bool stream, bool detached,
               std::vector<Header> headers);
 
+  std::unique_ptr<Sessions> sessions_;  // before the scheduler, whose thread may still answer it
   std::unique_ptr<Scheduler> scheduler_;
-  std::unique_ptr<Sessions> sessions_;
   ServiceOptions options_;
   SamplingOptions sampling_;  // the release's defaults
   std::int64_t context_ = 0;

@@ -113,7 +113,8 @@ Result<std::optional<Response>> Service::route_session(const std::shared_ptr<Exc
     return std::nullopt;
   }
   Ask ask = HADAL_TRY(native_sessions().read(body, request.body));
-  HADAL_CHECK_OK(sessions_->complete(id, ask));
+  const std::string job = keyed_job(request, ask);
+  HADAL_CHECK_OK(sessions_->complete(id, ask, job.empty() ? "" : job + "0"));
   HADAL_CHECK_OK(run(exchange, native_sessions(), std::move(ask)));
   return std::nullopt;
 }

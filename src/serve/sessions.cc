@@ -175,8 +175,22 @@ Result<std::string> Sessions::messages(const std::string& id, std::int64_t branc
   return messages_document(id, b, HADAL_TRY(transcript(log, b)));
 }
 
-Status Sessions::complete(const std::string& id, Ask& ask) {
+Status Sessions::complete(const std::string& id, Ask& ask, const std::string& job) {
   const SessionLog log = HADAL_TRY(store().read(id));
+  if (const LoggedJob* known = job.empty() ? nullptr : log.history().find_job(job)) {
+    // Asked again: what it appended is in the log already.
+    ask.prompt_ids = HADAL_TRY(log.history().ids(known->branch, known->prompt));
+    const Transcript then = read_transcript(tokenizer(), generation_, ask.prompt_ids, false);
+    if (then.conversation && !then.turns.empty() && !then.turns.back().message.sampled.empty()) {
+      ask.session = id;
+      ask.messages.clear();
+      ask.tools = then.tools;
+      ask.turn_so_far = then.turns.back().message.sampled;
+      ask.thinking = then.effort != "none";
+      return {};
+    }
+    ask.prompt_ids.clear();
+  }
   Transcript t = HADAL_TRY(transcript(log, log.history().live_branch()));
   if (!t.conversation)
     return fail(ErrorCode::kUnsupported,
@@ -185,6 +199,10 @@ Status Sessions::complete(const std::string& id, Ask& ask) {
                 id);
   ask.session = id;
   if (ask.tools.empty()) ask.tools = t.tools;
+  if (ask.choice.kind == ToolChoice::Kind::kNone && !ask.tools.empty())
+    return fail(ErrorCode::kUnsupported,
+                "'tool_choice' of none would take the tools out of the session; fork it "
+                "before");
   if (ask.effort.empty()) {
     ask.effort = t.effort;
     ask.thinking = t.effort != "none";

@@ -45,8 +45,9 @@ class Sessions {
   Status meter(const std::string& id, std::int64_t branch, std::function<void(std::string)> then);
   std::string meter_json(Position tokens, std::optional<Position> cached) const;
 
-  // Puts the session's past before what the client appended.
-  Status complete(const std::string& id, Ask& ask);
+  // Puts the session's past before what the client appended. `job`: the name of a request that may have come before,
+  // whose prompt then counts; may be empty.
+  Status complete(const std::string& id, Ask& ask, const std::string& job = "");
 
   // The live branch's tokens up to where a Quick Instruction belongs, and the instruction.
   Result<std::vector<TokenId>> instruction(const std::string& id, const std::string& task, const std::string& url);

@@ -75,6 +75,8 @@ Result<std::vector<std::shared_ptr<Job>>> BatchScheduler::submit(JobRequest requ
                 "session '{}' was named, but the server keeps no sessions; start it with --data", request.session);
   if (!request.session.empty() && !valid_session_id(request.session))
     return fail(ErrorCode::kUsage, "'{}' cannot be a session's id: 1 to 64 of a-z A-Z 0-9 _ -", request.session);
+  std::optional<EndedJob> ended;  // a log is read without holding anybody up
+  if (!request.id.empty() && logs_ && !request.unlogged && !find(request.id)) ended = logs_->ended(request.id);
   const std::lock_guard lock(mutex_);
   std::vector<JobToken> answered;
   bool interrupted = false;
@@ -95,8 +97,9 @@ Result<std::vector<std::shared_ptr<Job>>> BatchScheduler::submit(JobRequest requ
       answered = std::move(before->second.tokens);
       interrupted = true;
       interrupted_.erase(before);
-    } else if (logs_ && !request.unlogged) {
-      if (auto over = HADAL_TRY(ended_before(request))) return with_forks(std::move(over), std::move(forks));
+    } else if (ended && ended->end.finish != JobFinish::kError && ended->end.finish != JobFinish::kCancelled) {
+      // What failed or was stopped is asked for again.
+      return with_forks(HADAL_TRY(ended_before(std::move(*ended), request)), std::move(forks));
     }
   }
   if (draining_) {
@@ -129,15 +132,11 @@ Result<std::vector<std::shared_ptr<Job>>> BatchScheduler::with_forks(std::shared
   return out;
 }
 
-Result<std::shared_ptr<Job>> BatchScheduler::ended_before(const JobRequest& request) {
-  auto before = logs_->ended(request.id);
-  if (!before) return nullptr;
-  // What failed or was stopped is asked for again.
-  if (before->end.finish == JobFinish::kError || before->end.finish == JobFinish::kCancelled) return nullptr;
-  if (before->request.prompt != request.prompt)
+Result<std::shared_ptr<Job>> BatchScheduler::ended_before(EndedJob before, const JobRequest& request) {
+  if (before.request.prompt != request.prompt)
     return fail(ErrorCode::kUsage, "request id '{}' is taken by a request with another prompt", request.id);
-  auto job = std::make_shared<JobRecord>(std::move(before->request));
-  for (JobToken& token : before->tokens) {
+  auto job = std::make_shared<JobRecord>(std::move(before.request));
+  for (JobToken& token : before.tokens) {
     JobEvent event;
     event.kind = JobEvent::Kind::kToken;
     event.token = std::move(token);
@@ -145,9 +144,9 @@ Result<std::shared_ptr<Job>> BatchScheduler::ended_before(const JobRequest& requ
   }
   JobEvent done;
   done.kind = JobEvent::Kind::kDone;
-  done.finish = before->end.finish;
-  done.stop_index = before->end.stop_index;
-  done.usage = before->end.usage;
+  done.finish = before.end.finish;
+  done.stop_index = before.end.stop_index;
+  done.usage = before.end.usage;
   job->tell(std::move(done));
   jobs_.emplace(job->id(), job);
   finished_.push_back(job->id());

@@ -78,8 +78,8 @@ class BatchScheduler final : public Scheduler {
   Status check(const JobRequest& request) const;
   Result<std::shared_ptr<Job>> queue(JobRequest request, std::vector<JobToken> answered, bool interrupted);
   Result<std::vector<std::shared_ptr<Job>>> with_forks(std::shared_ptr<Job> job, std::vector<JobRequest> forks);
-  // The answer of an earlier process, as a job that is over. Null: there is none.
-  Result<std::shared_ptr<Job>> ended_before(const JobRequest& request);
+  // The answer of an earlier process, as a job that is over.
+  Result<std::shared_ptr<Job>> ended_before(EndedJob before, const JobRequest& request);
   std::string made_up_id();
   bool taken(std::string_view session) const;
   void resume();

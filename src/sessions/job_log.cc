@@ -8,6 +8,7 @@
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
+#include <thread>
 
 #include "base/log.h"
 
@@ -23,8 +24,15 @@ Result<std::unique_ptr<JobLogs>> JobLogs::open(const std::string& data, const Se
 
 Result<JobLog> JobLogs::begin(const JobRequest& request, bool interrupted) {
   SessionLog log = HADAL_TRY([&]() -> Result<SessionLog> {
-    auto open = store_->open_session(request.session);
-    if (open || open.error().code != ErrorCode::kNotFound || interrupted) return open;
+    // Whoever renames, appends or rewinds has it for a moment only.
+    constexpr int kTries = 50;
+    for (int i = 0;; ++i) {
+      auto open = store_->open_session(request.session);
+      if (open || i == kTries || (open.error().code != ErrorCode::kBusy && interrupted)) return open;
+      if (open.error().code == ErrorCode::kNotFound) break;
+      if (open.error().code != ErrorCode::kBusy) return open;
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    }
     return store_->create(request.session);
   }());
   if (interrupted) return JobLog(*this, std::move(log));

@@ -215,6 +215,9 @@ Result<SessionLog> SessionStore::fork(const SessionLog& from, Position length, B
 
 void SessionStore::update(const SessionLog& log) {
   IndexedSession e = entry_of(log);
+  // Earlier jobs are in the index since their own ends.
+  constexpr std::ptrdiff_t kNewJobs = 16;
+  if (std::ssize(e.jobs) > kNewJobs) e.jobs.erase(e.jobs.begin(), e.jobs.end() - kNewJobs);
   stat_log(log.path(), e.file_bytes, e.file_time_ns);
   const std::lock_guard lock(mutex_);
   // An index that cannot be written costs a rereading of this log at the next start, not the work at hand.

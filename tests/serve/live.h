@@ -62,6 +62,19 @@ class WaitingExchange final : public Exchange {
       work();
     }
   }
+  // What there is to do, without waiting for more.
+  void run_ready() {
+    for (;;) {
+      std::function<void()> work;
+      {
+        const std::lock_guard lock(mutex_);
+        if (work_.empty()) return;
+        work = std::move(work_.front());
+        work_.pop_front();
+      }
+      work();
+    }
+  }
   void leave() {
     gone_ = true;
     if (closed_) closed_();

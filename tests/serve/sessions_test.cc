@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <fstream>
+#include <thread>
 
 #include "serve/live.h"
 
@@ -210,6 +211,69 @@ TEST(Sessions, ACutAnswerGoesOn) {
   EXPECT_EQ(cut["message"]["content"].get<std::string>() + rest, whole["message"]["content"]);
   EXPECT_EQ(live.json("GET", path)["branches"], 1);
   if (whole["message"]["finished"] == true) live.json("POST", path + "/generate", {{"continue", true}}, 400);
+}
+
+TEST(Sessions, AnAnswerCutInItsReasoningGoesOn) {
+  const test::TemporaryFolder data;
+  Live live(data.path());
+  const std::string path = "/v1/sessions/" + made(live), other = "/v1/sessions/" + made(live);
+  Json ask = ask_for("Repeat: zebra 104", 60);
+  ask["effort"] = "high";
+  const Json whole = live.json("POST", other + "/generate", ask);
+  ASSERT_TRUE(whole["message"].contains("reasoning"));
+  ask["max_tokens"] = 3;
+  live.json("POST", path + "/generate", ask);
+  const Json done = live.json("POST", path + "/generate", {{"continue", true}, {"temperature", 0}, {"max_tokens", 57}});
+  EXPECT_EQ(done["message"], whole["message"]);
+}
+
+TEST(Sessions, AKeyGivesTheAnswerAgain) {
+  const test::TemporaryFolder data;
+  const std::vector<Header> key = {{"Idempotency-Key", "one"}};
+  Json first;
+  std::string path;
+  {
+    Live live(data.path());
+    path = "/v1/sessions/" + made(live);
+    first = Json::parse(live.ask("POST", path + "/generate", ask_for("Repeat: zebra 104").dump(), key)->answer.body);
+    const Json again =
+        Json::parse(live.ask("POST", path + "/generate", ask_for("Repeat: zebra 104").dump(), key)->answer.body);
+    EXPECT_EQ(again["message"], first["message"]);
+  }
+  Live live(data.path());
+  const Json again =
+      Json::parse(live.ask("POST", path + "/generate", ask_for("Repeat: zebra 104").dump(), key)->answer.body);
+  EXPECT_EQ(again["message"], first["message"]);
+  EXPECT_EQ(live.service->scheduler().stats().steps, 0);
+  EXPECT_EQ(live.json("GET", path + "/messages")["messages"].size(), 2u);
+}
+
+TEST(Sessions, WhatIsBeingWrittenIsNotChanged) {
+  const test::TemporaryFolder data;
+  Live live(data.path());
+  // Text without an end, as another API keeps it.
+  auto exchange =
+      live.begin("POST", "/v1/completions",
+                 R"({"prompt": "The", "max_tokens": 100000, "temperature": 1, "seed": 1, "min_p": 0, "stream": true})");
+  exchange->run([&] { return exchange->stream.find("data: {") != std::string::npos; });
+  const auto& headers = exchange->answer.headers;
+  const auto named = std::ranges::find(headers, std::string("X-Hadal-Session"), &Header::name);
+  ASSERT_NE(named, headers.end());
+  const std::string path = "/v1/sessions/" + named->value;
+  EXPECT_EQ(live.json("GET", path)["busy"], true);
+  live.json("DELETE", path, nullptr, 429);
+  EXPECT_EQ(live.json("POST", path + "/rewind", {{"tokens", 1}}, 429)["error"]["code"], "busy");
+  exchange->leave();
+  for (int i = 0; i < 1000 && live.json("GET", path)["busy"] == true; ++i) {
+    exchange->run_ready();
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  }
+  EXPECT_EQ(live.json("GET", path)["busy"], false);
+  const Json shown = live.json("GET", path + "/messages");
+  ASSERT_EQ(shown["messages"].size(), 1u);
+  EXPECT_EQ(shown["messages"][0]["role"], "text");
+  live.json("POST", path + "/generate", ask_for("Repeat: zebra 104"), 400);
+  EXPECT_EQ(live.json("POST", path + "/rewind", {{"tokens", 1}})["length"], 1);
 }
 
 TEST(Sessions, TheMeterAddsUp) {
