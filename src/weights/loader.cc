@@ -11,6 +11,7 @@
 
 #include "machine/thread_pool.h"
 #include "numbers/bf16.h"
+#include "weights/load_progress.h"
 
 namespace hadal {
 namespace {
@@ -162,6 +163,7 @@ Status Loader::fill(Block block, std::byte* memory) {
   // Starting threads costs more than packing a few MB, as the embedded model and the tests have.
   constexpr std::int64_t kWorthThreads = 32 << 20;
   ThreadPool pool(bytes(block) < kWorthThreads ? 1 : 0);
+  LoadProgress progress(block == kDense ? "packing dense weights" : "packing experts", bytes(block));
   pool.for_each(vector_count + static_cast<std::int64_t>(slices.size()), [&](std::int64_t index, int) {
     if (index < vector_count) {
       if (auto ok = fill_vector(vectors_[static_cast<std::size_t>(index)], memory); !ok)
@@ -175,6 +177,7 @@ Status Loader::fill(Block block, std::byte* memory) {
         record(index, pack_fault_error(checkpoint_, *task.spec, *bad));
         return;
       }
+    progress.add((slice.end - slice.begin) * task.out->tile_run_bytes());
   });
   if (first_fault != INT64_MAX) return std::unexpected(std::move(fault));
   if (block == kDense)
