@@ -97,6 +97,8 @@ std::vector<DsmlScanner::Rule> DsmlScanner::rules() const {
       if (options_.calls) rules.push_back({kOpenTag, kMarkup, State::kBlock, true, 1, true});
       if (options_.calls && options_.require_call_shape) {
         for (std::string_view close : block_closes()) rules.push_back({close, kStrayClose, State::kContent, false, 2});
+        for (std::string_view close : {"</｜DSML｜invoke>", "</｜DSML｜parameter>"})
+          rules.push_back({close, kStrayClose, State::kContent, false, 2});
       }
       rules.push_back({text::kThinkClose, kStrayThinkClose, State::kContent, false, 0});
       return rules;

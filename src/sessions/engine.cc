@@ -83,18 +83,26 @@ Result<std::unique_ptr<Timeline>> Engine::new_timeline() const {
   return std::make_unique<SequenceTimeline>(HADAL_TRY(Sequence::create(model)));
 }
 
-SamplingOptions Engine::default_sampling() const {
-  SamplingOptions s = generation.sampling();
-  s.stop_ids = generation.eos_token_ids;
-  auto vocab = static_cast<std::int32_t>(checkpoint->config().vocab_size);
+std::vector<IdRange> never_sampled(const Tokenizer& tokenizer, std::int32_t vocab) {
+  std::vector<IdRange> out;
   for (std::int32_t id = 0, from = -1; id <= vocab; ++id) {
-    bool unused = id < vocab && !tokenizer->contains(TokenId{id});
+    const std::string_view bytes = id < vocab ? tokenizer.bytes_of(TokenId{id}) : std::string_view();
+    const bool unused =
+        id < vocab &&
+        (bytes.empty() || (bytes.starts_with("<|place_holder_mm_span_") && tokenizer.is_added(TokenId{id})));
     if (unused && from < 0) from = id;
     if (!unused && from >= 0) {
-      s.forbidden.push_back({from, id});
+      out.push_back({from, id});
       from = -1;
     }
   }
+  return out;
+}
+
+SamplingOptions Engine::default_sampling() const {
+  SamplingOptions s = generation.sampling();
+  s.stop_ids = generation.eos_token_ids;
+  s.forbidden = never_sampled(*tokenizer, static_cast<std::int32_t>(checkpoint->config().vocab_size));
   return s;
 }
 

@@ -46,4 +46,8 @@ Result<GenerationConfig> read_generation_config(const Checkpoint& checkpoint);
 // of the embedding. With the time per token this gives the bandwidth a decode step reached.
 std::int64_t decode_weight_bytes(const ModelWeights& weights);
 
+// Ids below `vocab` that no answer may contain: those without bytes, and the release's placeholders for spans of other
+// media (`<|place_holder_mm_span_0021|>` and so on), which models sample now and then though nothing reads them.
+std::vector<IdRange> never_sampled(const Tokenizer& tokenizer, std::int32_t vocab);
+
 }  // namespace hadal
