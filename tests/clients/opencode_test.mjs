@@ -5,7 +5,7 @@ import {join, resolve} from 'node:path';
 import {test} from 'node:test';
 import {place, request, run, secret} from './agents.mjs';
 
-const program = resolve('node_modules/.bin/opencode');
+const program = resolve('agents/opencode-ai/node_modules/.bin/opencode');
 
 test('OpenCode runs a command and answers with what it printed', {skip: existsSync(program) ? false : 'OpenCode is not installed'}, async () => {
   const here = place();

@@ -5,7 +5,7 @@ import {join, resolve} from 'node:path';
 import {test} from 'node:test';
 import {place, request, run, secret} from './agents.mjs';
 
-const program = resolve('node_modules/.bin/pi');
+const program = resolve('agents/pi-coding-agent/node_modules/.bin/pi');
 
 test('pi runs a command and answers with what it printed', {skip: existsSync(program) ? false : 'pi is not installed'}, async () => {
   const here = place();

@@ -325,7 +325,9 @@ TEST_F(SessionLogTest, TitlesAndAlternativesAreReadBack) {
       const Sampled token{TokenId{10 + i}, -0.5, -0.25, 1};
       ASSERT_TRUE(log.append({&token, 1}));
       const Sampled top[] = {token, {TokenId{20 + i}, 0, -1.5, 1}};
-      if (i != 1) ASSERT_TRUE(log.add_alternatives(top));
+      if (i != 1) {
+        ASSERT_TRUE(log.add_alternatives(top));
+      }
     }
     ASSERT_TRUE(log.set_title("first"));
     ASSERT_TRUE(log.set_title("Kettles"));
