@@ -106,7 +106,7 @@ Status FileLog::scan_segment(std::size_t index, bool last) {
       // A record not acknowledged at the bad place, or an old one quoted in a body, is no witness.
       if (d && (d->record.durable < next_lsn_ || d->record.lsn < next_lsn_)) d.reset();
     }
-    if (!d) break;
+    if (!d.has_value()) break;
     if (d->record.lsn < next_lsn_)
       return fail(ErrorCode::kBadInput, "{}: record {} comes twice or out of order; a segment was copied or renamed",
                   s.path, d->record.lsn);

@@ -134,7 +134,7 @@ std::string try_overlay(const std::string& scratch, bool shifted) {
     }
     const std::string options = "lowerdir=" + lower + ",upperdir=" + folder + "/upper,workdir=" + folder + "/work";
     if (::mount("overlay", (folder + "/root").c_str(), "overlay", 0, options.c_str()) != 0) return why("mount");
-    if (std::ofstream probe(folder + "/root/file"); !(probe << "x")) return why("write");
+    if (std::ofstream probe(folder + "/root" + "/file"); !(probe << "x")) return why("write");
     return "";
   }();
   ::umount2((folder + "/root").c_str(), MNT_DETACH);
