@@ -58,8 +58,10 @@ AnswerStep Answer::show(std::string_view text, bool is_marker) {
 }
 
 AnswerStep Answer::add(const JobToken& token) {
+  if (enough_) return {};  // sampled before the job heard of it
   const TokenId id = token.sampled.id;
   ids_.push_back(id);
+  ++told_;
   if (std::ranges::find(stop_ids_, id) != stop_ids_.end() && !token.spliced) return {};
   std::string text;
   if (!decoder_.push(id, text)) return {};  // an id without text is forbidden in sampling and cannot come
@@ -87,6 +89,7 @@ AnswerStep Answer::end(const JobEvent& done) {
     std::ranges::move(last, std::back_inserter(step.events));
   }
   usage_ = done.usage;
+  if (enough_) usage_.generated = std::min(usage_.generated, told_);
   error_ = done.error;
   ended_ = true;
   const bool has_call = std::ranges::any_of(turn_.calls, [](const auto& call) { return call.closed; });
@@ -109,8 +112,18 @@ AnswerStep Answer::end(const JobEvent& done) {
   // A call that was cut off is not shown, so a client cannot send it back.
   memorable_ = !options_.raw && !options_.continues && turn_.ignored.empty() && stop_string_.empty() &&
                (done.finish == JobFinish::kStop || (done.finish == JobFinish::kLength && state == "content"));
-  if (one_call_ && finish_ == Finish::kToolCalls) end_after_call();
+  if (one_call_ && finish_ == Finish::kToolCalls)
+    end_after_call();
+  else if (enough_ && stop_string_.empty())
+    end_after_block();
   return step;
+}
+
+// The block of calls has ended, and with it the turn, whatever was sampled until the job heard of it.
+void Answer::end_after_block() {
+  const auto eos = tokenizer_->find_added(chat::text::kEos);
+  memorable_ = eos && !options_.raw && !options_.continues && turn_.ignored.empty();
+  if (eos && (ids_.empty() || ids_.back() != *eos)) ids_.push_back(*eos);
 }
 
 // What the turn would have been if the model had ended it after the call that was shown: its tokens as far as they say
@@ -127,9 +140,11 @@ void Answer::end_after_call() {
     ends.push_back(text.size());
   }
   const std::string close = std::string(chat::text::kInvokeClose).substr(1);  // the newline before may be missing
-  const std::size_t at = text.find(close);
-  if (at == std::string::npos) return;  // a form of call that was only understood
-  const std::string whole = text.substr(0, at + close.size()) + std::string(chat::text::kCallsClose);
+  // The call was known to end at the marker of its closing tag, whose name no token has been taken for.
+  const std::string begun = "</" + std::string(chat::text::kDsml);
+  if (!text.ends_with(begun)) return;  // a form of call that was only understood
+  const std::size_t at = text.size() - begun.size();
+  const std::string whole = text.substr(0, at) + close + std::string(chat::text::kCallsClose);
   std::size_t keep = 0;
   while (keep < ids_.size() && std::string_view(whole).starts_with(std::string_view(text).substr(0, ends[keep])))
     ++keep;

@@ -66,6 +66,7 @@ class Answer {
  private:
   AnswerStep show(std::string_view text, bool is_marker);
   void end_after_call();
+  void end_after_block();
   const Tokenizer* tokenizer_;
   AnswerOptions options_;
   std::vector<TokenId> stop_ids_;
@@ -78,6 +79,7 @@ class Answer {
   std::string stop_string_;
   JobUsage usage_;
   Error error_{ErrorCode::kInternal, ""};
+  std::int64_t told_ = 0;  // tokens heard of until it was enough
   bool enough_ = false, ended_ = false, memorable_ = false;
   bool one_call_ = false;  // the turn was cut after the only call it may have
 };

@@ -200,7 +200,10 @@ Status RecordFile::sync() {
 }
 
 RecordFile::~RecordFile() {
-  if (target_ && writable_ && !failed_ && sync_.mode != SyncPolicy::Mode::kNever) target_->sync();
+  if (!target_ || !writable_) return;
+  if (!failed_ && sync_.mode != SyncPolicy::Mode::kNever) target_->sync();
+  // Not when the descriptor closes: a sync that is running holds that open, and the next writer must not be refused.
+  ::flock(target_->fd, LOCK_UN);
 }
 
 Status RecordFile::read(std::int64_t offset, const std::function<Result<bool>(const Record&)>& on_record) const {

@@ -116,6 +116,11 @@ class Live {
     SchedulerOptions scheduler;
     scheduler.data = data;
     scheduler.model_name = options.model = "nano";
+    if (!data.empty() && !options.turns) {
+      auto turns = open_turn_memory(data, "nano");
+      EXPECT_TRUE(turns.has_value()) << turns.error().what;
+      options.turns = std::make_shared<Turns>(std::move(*turns));
+    }
     auto started = Scheduler::start(nano_engine(), scheduler);
     EXPECT_TRUE(started.has_value()) << started.error().what;
     service = std::make_unique<Service>(std::move(*started), std::move(options));

@@ -326,14 +326,14 @@ TEST(Requests, ATurnCutAfterItsOneCallIsRemembered) {
         text.find("<think>Thought.</think>Text." + call + "\n</｜DSML｜tool_calls><｜end▁of▁sentence｜><｜User｜>"),
         std::string::npos)
         << text;
-    // Token by token, as far as the call goes.
+    // Token by token up to the marker that ends the call: what is sampled behind it depends on when the job hears.
     std::vector<TokenId> sampled = station.model->asked[0].prompt;
     const auto& tokenizer = *nano_files().tokenizer;
     const auto ids = station.model->ids();
     std::string so_far;
     for (const TokenId id : ids) {
       so_far += tokenizer.bytes_of(id);
-      if (so_far.size() > ("Thought.</think>Text." + call).size()) break;
+      if (so_far.size() > ("Thought.</think>Text." + call).size() - std::string_view("invoke>").size()) break;
       sampled.push_back(id);
     }
     const auto& prompt = station.model->asked[1].prompt;
