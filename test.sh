@@ -132,14 +132,21 @@ fi
 if [[ $mode == default ]]; then finish; fi
 
 suite release full
-# The vendors' own clients; status 77: there is no node or no registry here.
-if command -v npm >/dev/null; then
-  clients=0
-  tests/clients/run || clients=$?
-  if ((clients == 77)); then skip "npm clients" "they cannot be installed here"; else check "npm clients" test "$clients" = 0; fi
-else
-  skip "npm clients" "npm is not installed"
-fi
+# A thousand requests with clients that leave, under both sanitizers: their reports fail the server's exit.
+for preset in asan tsan; do
+  build "$preset" test_serve_full hadal
+  check "load, $preset" "${fixed_layout[@]:+${fixed_layout[@]}}" "build/$preset/test_serve_full" --gtest_brief=1 --gtest_filter='Load.*'
+done
+# The vendors' own clients and agents, and the page in a browser; status 77: no node, registry or browser here.
+for what in clients web; do
+  if ! command -v npm >/dev/null; then
+    skip "npm $what" "npm is not installed"
+    continue
+  fi
+  status=0
+  "tests/$what/run" || status=$?
+  if ((status == 77)); then skip "npm $what" "what it needs cannot be installed here"; else check "npm $what" test "$status" = 0; fi
+done
 build clang
 suite clang fast
 check "clang-tidy" tools/lint

@@ -103,7 +103,15 @@ void one_client(int port, unsigned seed, Seen& seen) {
       }
       default: {
         wire.send(bytes);
-        const std::string answer = read_answer(wire);
+        std::string answer = read_answer(wire);
+        // A stream is read to its last chunk.
+        if (answer.find("Transfer-Encoding: chunked") != std::string::npos) {
+          answer += wire.read("\r\n0\r\n\r\n", 120);
+          if (!answer.ends_with("\r\n0\r\n\r\n")) {
+            ++seen.wrong;
+            break;
+          }
+        }
         if (answer.starts_with("HTTP/1.1 200 "))
           ++seen.whole;
         else if (answer.starts_with("HTTP/1.1 429 "))

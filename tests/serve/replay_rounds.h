@@ -130,6 +130,7 @@ Dialect responses() {
     for (const Json& item : j["output"]) {
       if (item["type"] == "message")
         for (const Json& part : item["content"]) a.text += part["text"];
+      if (item["type"] == "reasoning") a.reasoning += item["summary"].dump();
       if (item["type"] == "function_call")
         a.calls.emplace_back(item["call_id"], Json::parse(item["arguments"].get<std::string>()));
     }
@@ -192,6 +193,7 @@ void check(const Dialect& d, int count) {
   double least = 1;
   for (std::size_t i = 0; i < faithful.size(); ++i) {
     EXPECT_EQ(respelled[i].text, faithful[i].text) << i;
+    EXPECT_EQ(respelled[i].reasoning, faithful[i].reasoning) << i;
     EXPECT_EQ(respelled[i].generated, faithful[i].generated) << i;
     EXPECT_EQ(respelled[i].prompt, faithful[i].prompt) << i;
     ASSERT_EQ(respelled[i].calls.size(), faithful[i].calls.size()) << i;

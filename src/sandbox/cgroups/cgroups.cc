@@ -165,7 +165,7 @@ bool Cgroups::has(const std::string& controller) const { return bases_.contains(
 
 std::string Cgroups::folder(const std::string& controller, const std::string& id) const {
   const auto base = bases_.find(controller);
-  return base == bases_.end() ? "" : base->second + "/" + id;
+  return base == bases_.end() ? "" : base->second + "/" + owner_ + id;
 }
 
 Status Cgroups::create(const std::string& id, const GroupLimits& limits) {
@@ -178,7 +178,7 @@ Status Cgroups::create(const std::string& id, const GroupLimits& limits) {
   if (limits.memory_bytes > 0) HADAL_CHECK_OK(need("memory", "memory"));
   if (limits.cpus > 0) HADAL_CHECK_OK(need("cpu", "cpus"));
   if (limits.pids > 0) HADAL_CHECK_OK(need("pids", "pids"));
-  for (const auto& [name, base] : bases_) HADAL_CHECK_OK(files_->make_folder(base + "/" + id));
+  for (const auto& [name, base] : bases_) HADAL_CHECK_OK(files_->make_folder(base + "/" + owner_ + id));
 
   const bool v2 = layout_ == CgroupLayout::kV2;
   const auto set = [&](const char* controller, const char* file, const std::string& value) {
@@ -210,7 +210,8 @@ GroupPaths Cgroups::paths(const std::string& id) const {
   // Hierarchies mounted together ("cpu,cpuacct") are one folder.
   std::map<std::string, bool> seen;
   for (const auto& [name, base] : bases_)
-    if (name != "freezer" && seen.emplace(base, true).second) p.join.push_back(base + "/" + id + "/cgroup.procs");
+    if (name != "freezer" && seen.emplace(base, true).second)
+      p.join.push_back(base + "/" + owner_ + id + "/cgroup.procs");
   return p;
 }
 
@@ -284,7 +285,7 @@ Status Cgroups::remove(const std::string& id) {
     if (!seen.emplace(base, true).second) continue;
     // A dying process leaves its group a moment after it has left the list.
     wait_until(1, [&, &b = base] {
-      last = remove_tree(*files_, b + "/" + id);
+      last = remove_tree(*files_, b + "/" + owner_ + id);
       return last.has_value();
     });
     if (!last) return last;
@@ -292,7 +293,12 @@ Status Cgroups::remove(const std::string& id) {
   return {};
 }
 
-std::vector<std::string> Cgroups::list() { return files_->folders(bases_.at("freezer")); }
+std::vector<std::string> Cgroups::list() {
+  std::vector<std::string> out;
+  for (const std::string& name : files_->folders(bases_.at("freezer")))
+    if (name.starts_with(owner_)) out.push_back(name.substr(owner_.size()));
+  return out;
+}
 
 std::vector<std::int64_t> group_processes(ControlFiles& files, const std::string& folder) {
   std::vector<std::int64_t> pids;

@@ -44,6 +44,9 @@ class Cgroups {
   // nothing to freeze or kill by; `root` is put before every path.
   static Result<Cgroups> open(ControlFiles& files, const std::string& root = "");
 
+  // Groups of another owner are neither listed nor touched. Two edges on one host have different ones.
+  void set_owner(const std::string& owner) { owner_ = owner + "-"; }
+
   CgroupLayout layout() const { return layout_; }
   // "memory", "cpu", "pids", "freezer": what can be limited or done here.
   bool has(const std::string& controller) const;
@@ -66,6 +69,7 @@ class Cgroups {
   std::string folder(const std::string& controller, const std::string& id) const;
 
   ControlFiles* files_;
+  std::string owner_;  // put before every id
   CgroupLayout layout_ = CgroupLayout::kNone;
   std::map<std::string, std::string> bases_;  // controller -> folder of the sandboxes; v2: "unified" for all
 };

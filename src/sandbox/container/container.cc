@@ -23,6 +23,7 @@
 #include "sandbox/container/keeper_config.h"
 #include "sandbox/container/keeper_link.h"
 #include "sandbox/container/profile.h"
+#include "sandbox/digest.h"
 
 extern char** environ;
 
@@ -323,6 +324,8 @@ Result<std::unique_ptr<Substrate>> open_containers(const ContainerOptions& optio
   if (std::ofstream place(options.data + "/init", std::ios::app); !place)
     return fail(ErrorCode::kIo, "cannot write in {}", options.data);
   Cgroups cgroups = HADAL_TRY(Cgroups::open(system_control_files()));
+  // The data folder is the edge's identity: one that starts must not clear away another's sandboxes.
+  cgroups.set_owner(sha256_hex(fs::weakly_canonical(options.data).string()).substr(0, 12));
   auto loop = HADAL_TRY(LinkLoop::start());
   auto filters = HADAL_TRY(seccomp_filters());
   return std::make_unique<Containers>(options, std::move(cgroups), std::move(loop), std::move(filters));

@@ -176,6 +176,7 @@ std::vector<Capability> examine_host(const DoctorOptions& options) {
         "its limit is refused at create", "enable the controller on the kernel command line");
   if (groups) {
     Cgroups g = *groups;
+    g.set_owner(std::to_string(::getpid()));
     const std::string reason = [&]() -> std::string {
       if (const Status made = g.create("doctor", {}); !made) return made.error().what;
       const pid_t child = ::fork();
