@@ -139,7 +139,7 @@ Status serve(const ServeOptions& options) {
       [&service](std::string_view path, int status, const std::string& sentence) {
         return service->refuse(path, status, sentence);
       }));
-  service->set_counters([&server] { return server ? server->counters() : serve::HttpCounters{}; });
+  service->set_counters([&transport = *server] { return transport.counters(); });
 
   const bool six = options.host.find(':') != std::string::npos;
   const std::string url =
@@ -155,6 +155,7 @@ Status serve(const ServeOptions& options) {
   service->drain();
   constexpr double kFarewellSeconds = 10;  // for the last bytes to reach clients
   server->drain(kFarewellSeconds);
+  service->set_counters(nullptr);
   server.reset();
   if (!options.ready_file.empty()) unlink(options.ready_file.c_str());
   return {};

@@ -43,7 +43,9 @@ class Service {
   // For HttpServer.
   void handle(std::shared_ptr<Exchange> exchange);
   Response refuse(std::string_view path, int status, const std::string& sentence) const;
-  void set_counters(std::function<HttpCounters()> counters) { counters_ = std::move(counters); }
+  // Where /metrics reads the transport's counters. Requests may already be running; after it returns the function given
+  // before is not called any more.
+  void set_counters(std::function<HttpCounters()> counters);
 
   // New requests for answers are refused from now on; returns when the running ones have stopped.
   void drain();
@@ -123,7 +125,8 @@ class Service {
   std::int64_t context_ = 0;
   std::int64_t started_ = 0;
   mutable Metrics metrics_;
-  std::function<HttpCounters()> counters_;
+  mutable std::mutex counters_mutex_;
+  std::function<HttpCounters()> counters_;  // under counters_mutex_, calls included
   std::atomic<bool> draining_{false};
   std::mutex mutex_;  // guards what follows
   std::map<const Answering*, std::shared_ptr<Answering>> live_;

@@ -140,16 +140,24 @@ void Service::ready(std::shared_ptr<Exchange> exchange) {
   text(*exchange, 200, "ready\n");
 }
 
+void Service::set_counters(std::function<HttpCounters()> counters) {
+  const std::lock_guard lock(counters_mutex_);
+  counters_ = std::move(counters);
+}
+
 void Service::metrics(std::shared_ptr<Exchange> exchange) {
+  HttpCounters transport;
+  {
+    const std::lock_guard lock(counters_mutex_);
+    if (counters_) transport = counters_();
+  }
   std::int64_t live = 0;
   {
     const std::lock_guard lock(mutex_);
     live = static_cast<std::int64_t>(live_.size());
   }
-  exchange->send({200,
-                  "text/plain; version=0.0.4; charset=utf-8",
-                  {},
-                  metrics_.text(scheduler_->stats(), counters_ ? counters_() : HttpCounters{}, live)});
+  exchange->send(
+      {200, "text/plain; version=0.0.4; charset=utf-8", {}, metrics_.text(scheduler_->stats(), transport, live)});
 }
 
 void Service::openapi(std::shared_ptr<Exchange> exchange) {
