@@ -118,6 +118,22 @@ TEST_F(Container, OutlivesTheEdge) {
   EXPECT_EQ(again->out_, "begun\nended\n");
 }
 
+TEST_F(Container, SeesTheEndOfItsInputWhateverStartsBeside) {
+  create(spec());
+  ExecRequest q;
+  q.argv = {"/bin/cat"};
+  q.stdin_open = true;
+  auto cat = std::make_shared<Waiter>();
+  box_->agent().start("cat", q, cat);
+  // Processes that are made while the input is open must not hold it open.
+  EXPECT_EQ(say("echo beside"), "beside\n");
+  std::this_thread::sleep_for(std::chrono::milliseconds(50));
+  box_->agent().input("cat", "hello\n", true);
+  const auto r = cat->wait(10);
+  ASSERT_TRUE(r) << r.error().what;
+  EXPECT_EQ(cat->out_, "hello\n");
+}
+
 TEST_F(Container, FilesStayInside) {
   create(spec());
   FileRequest q;

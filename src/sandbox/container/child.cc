@@ -250,8 +250,22 @@ Received receive(int socket) {
   return r;
 }
 
+// The keeper's ends of other commands' pipes must not live on here: a command would never see the end of its input.
+void close_inherited(std::array<int, 3> keep) {
+  std::sort(keep.begin(), keep.end());
+  unsigned from = 3;
+  for (const int fd : keep) {
+    const auto kept = static_cast<unsigned>(fd);
+    if (fd < 0 || kept < from) continue;
+    if (kept > from) ::syscall(SYS_close_range, from, kept - 1, 0U);
+    from = kept + 1;
+  }
+  ::syscall(SYS_close_range, from, ~0U, 0U);
+}
+
 [[noreturn]] void child_main(const KeeperConfig& c, const LaunchedContainer& container, const std::string& group,
                              int socket) {
+  close_inherited({container.pidfd.get(), container.root.get(), socket});
   std::vector<std::string> join = c.group.join;
   join.push_back(group + "/cgroup.procs");
   for (const std::string& file : join) {
