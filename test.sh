@@ -115,7 +115,7 @@ suite asan fast
 fixed_layout=()
 if setarch "$(uname -m)" -R true 2>/dev/null; then fixed_layout=(setarch "$(uname -m)" -R); fi
 threaded=()
-for folder in files machine weights sessions serve; do
+for folder in files machine weights sessions serve sandbox; do
   if compgen -G "tests/$folder/*_test.cc" >/dev/null; then threaded+=("test_$folder"); fi
 done
 if ((${#threaded[@]} > 0)); then
