@@ -14,6 +14,8 @@
 #include "sandbox/container/container.h"
 #include "sandbox/edge/api.h"
 #include "sandbox/edge/edge.h"
+#include "sandbox/edge/edge_executor.h"
+#include "sandbox/log/file_log.h"
 #include "sandbox/probe/doctor.h"
 #include "serve/http.h"
 
@@ -69,7 +71,13 @@ Status up(const SandboxOptions& options) {
   if (options.most > 0) edge_options.most_sandboxes = options.most;
   Stopwatch watch;
   auto edge = HADAL_TRY(sandbox::Edge::open(edge_options, std::move(substrates)));
-  auto api = std::make_unique<sandbox::EdgeApi>(*edge);
+  const auto log = HADAL_TRY(sandbox::FileLog::open(data + "/log"));
+  sandbox::EdgeExecutor executor(*edge);
+  auto blobs = HADAL_TRY(sandbox::Blobs::open(data + "/blobs"));
+  auto replay = HADAL_TRY(sandbox::Replay::open(*log, std::move(blobs), executor));
+  HADAL_CHECK_OK(replay->settle());
+  replay->run();
+  auto api = std::make_unique<sandbox::EdgeApi>(*edge, replay);
 
   serve::HttpOptions http;
   http.port = -1;
@@ -101,6 +109,7 @@ Status up(const SandboxOptions& options) {
   (*server)->drain(kFarewellSeconds);
   server->reset();
   api.reset();
+  replay.reset();  // what its sandboxes do from here on is for the next edge
   return {};
 }
 

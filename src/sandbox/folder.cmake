@@ -1,4 +1,6 @@
 # libseccomp writes the system call filter that the keeper applies.
 pkg_check_modules(SECCOMP REQUIRED IMPORTED_TARGET libseccomp)
-target_link_libraries(${target} PRIVATE PkgConfig::SECCOMP Threads::Threads)
+# zstd packs the big outputs of the trajectory log.
+pkg_check_modules(ZSTD REQUIRED IMPORTED_TARGET libzstd)
+target_link_libraries(${target} PRIVATE PkgConfig::SECCOMP PkgConfig::ZSTD Threads::Threads)
 target_compile_options(${target} PRIVATE ${HADAL_PROGRAM_OPTIONS})

@@ -106,46 +106,25 @@ std::optional<std::int64_t> whole(const std::string& text) {
 
 }  // namespace
 
-ApiError api_error(const Error& error, const std::string& sandbox, const std::string& operation) {
-  struct Row {
-    const char* code;
-    int status;
-    bool retryable;
-    const char* blame;
-  };
-  const Row row = [&]() -> Row {
-    switch (error.code) {
-      case ErrorCode::kUsage:
-        return {"invalid_request", 400, false, "user"};
-      case ErrorCode::kUnsupported:
-        return {"unsupported", 400, false, "user"};
-      case ErrorCode::kNotFound:
-        return {"not_found", 404, false, "user"};
-      case ErrorCode::kCancelled:
-        return {"gone", 410, false, "user"};
-      case ErrorCode::kBusy:
-        return {"capacity", 503, true, "capacity"};
-      case ErrorCode::kNoMemory:
-        return {"disk_full", 507, false, "task"};
-      case ErrorCode::kBadInput:
-        return {"agent_lost", 503, true, "platform"};
-      case ErrorCode::kIo:
-      case ErrorCode::kInternal:
-        break;
-    }
-    return {"substrate_failed", 503, true, "platform"};
-  }();
-  Json details = Json::object();
-  if (error.code == ErrorCode::kBusy) details["retry_after_s"] = 1;
+ApiError api_error(const Refusal& refusal, const std::string& sandbox, const std::string& operation) {
+  const FaultRow& row = fault_row(refusal.fault);
+  Json details = Json::parse(refusal.details, nullptr, false);
+  if (!details.is_object()) details = Json::object();
+  if (refusal.fault == Fault::kCapacity) details["retry_after_s"] = 1;
+  const Json retryable = row.retry == Retry::kCallerDecides ? Json() : Json(row.retry == Retry::kYes);
   const Json j = {{"error",
                    {{"code", row.code},
-                    {"message", error.what},
-                    {"retryable", row.retryable},
+                    {"message", refusal.message},
+                    {"retryable", retryable},
                     {"blame", row.blame},
                     {"sandbox", sandbox},
                     {"operation", operation},
                     {"details", details}}}};
-  return {row.status, text_of(j)};
+  return {row.http, text_of(j)};
+}
+
+ApiError api_error(const Error& error, const std::string& sandbox, const std::string& operation) {
+  return api_error(Refusal{fault_of(error.code), error.what}, sandbox, operation);
 }
 
 std::string query_value(const std::string& query, std::string_view name) {
@@ -161,7 +140,8 @@ std::string query_value(const std::string& query, std::string_view name) {
   return "";
 }
 
-EdgeApi::EdgeApi(Edge& edge) : edge_(edge), sessions_(std::make_shared<Sessions>(edge)) {
+EdgeApi::EdgeApi(Edge& edge, std::shared_ptr<Replay> replay)
+    : edge_(edge), replay_(std::move(replay)), sessions_(std::make_shared<Sessions>(edge)) {
   std::thread([weak = std::weak_ptr(sessions_)] {
     while (const auto sessions = weak.lock()) {
       sessions->keep_time();
@@ -198,6 +178,7 @@ void EdgeApi::route(const ApiRequest& r, const std::shared_ptr<ApiReply>& reply)
     if (is("POST", 2) && path[1] == "sandboxes") {
       auto spec = parse_create(r.body);
       if (!spec) return send_error(reply, spec.error());
+      if (!spec->trajectory.empty()) return create_on_trajectory(*spec, reply);
       const auto id = edge_.create(*spec);
       if (!id) return send_error(reply, id.error());
       const auto info = edge_.info(*id);
@@ -210,6 +191,7 @@ void EdgeApi::route(const ApiRequest& r, const std::shared_ptr<ApiReply>& reply)
         rows += (rows.empty() ? "" : ",") + info_json(i);
       return send_json(reply, "{\"sandboxes\":[" + rows + "]}");
     }
+    if (path[1] == "trajectories") return trajectory_call(r, path, reply);
     if (path[1] == "sandboxes" && path.size() >= 3) return sandbox_call(r, path, reply);
     if (is("POST", 4) && path[1] == "jobs" && (path[3] == "pause" || path[3] == "resume" || path[3] == "stop")) {
       const auto n = edge_.for_job(path[2], path[3]);
@@ -232,6 +214,8 @@ void EdgeApi::sandbox_call(const ApiRequest& r, const std::vector<std::string>& 
   }
   if (is("DELETE", 3)) {
     if (const Status done = edge_.close(id); !done) return send_error(reply, done.error(), id);
+    if (replay_)
+      if (const Status logged = replay_->close(id); !logged) return send_error(reply, logged.error(), id);
     return send_json(reply, text_of(Json{{"closed", id}}));
   }
   if (is("POST", 4) && what == "exec") return exec(id, r.body, reply);
@@ -260,6 +244,7 @@ void EdgeApi::sandbox_call(const ApiRequest& r, const std::vector<std::string>& 
 void EdgeApi::exec(const std::string& id, const std::string& body, const std::shared_ptr<ApiReply>& reply) {
   auto call = parse_exec(body);
   if (!call) return send_error(reply, call.error(), id);
+  if (!call->trajectory.empty()) return exec_once(id, *call, canonical_exec(body), reply);
   // A name of its own for what outlives the call.
   if (call->op.empty() && (call->request.background || call->stream || call->request.tty))
     call->op = edge_.new_name("op");
@@ -332,6 +317,11 @@ void EdgeApi::operation_call(const ApiRequest& r, const std::vector<std::string>
 void EdgeApi::file_call(const ApiRequest& r, const std::vector<std::string>& path,
                         const std::shared_ptr<ApiReply>& reply) {
   const std::string& id = path[2];
+  if (!query_value(r.query, "trajectory").empty())
+    return send_error(reply,
+                      {ErrorCode::kUnsupported,
+                       "trajectory: files are not logged yet; write them with a command that is, or leave it out"},
+                      id);
   FileRequest q;
   using Kind = FileRequest::Kind;
   if (path.size() == 4 && path[3] == "file" && (r.method == "GET" || r.method == "PUT")) {

@@ -3,7 +3,8 @@
 //   GET    /v1/capabilities
 //   POST   /v1/sandboxes                      create            GET /v1/sandboxes[?job=NAME]
 //   GET    /v1/sandboxes/ID                   state and use     DELETE: close
-//   POST   /v1/sandboxes/ID/exec              run; "stream": events started, output, end
+//   POST   /v1/sandboxes/ID/exec              run; "stream": events started, output, end;
+//                                             "trajectory", "epoch", "seq" or "op": once, and logged
 //   GET    /v1/sandboxes/ID/operations        what the agent knows
 //   GET    /v1/sandboxes/ID/operations/OP/wait             the result, when there is one
 //   GET    /v1/sandboxes/ID/operations/OP/output?out=&err= events from these offsets on
@@ -12,6 +13,10 @@
 //   POST   /v1/sandboxes/ID/files/list | stat | remove | mkdir
 //   POST   /v1/sandboxes/ID/sessions          a shell           POST .../sessions/S/run    DELETE .../sessions/S
 //   POST   /v1/sandboxes/ID/pause | resume | renew
+//   GET    /v1/trajectories                   names
+//   POST   /v1/trajectories/NAME/attach       an epoch for this client; {"sandbox"} begins a new one
+//   GET    /v1/trajectories/NAME/records      every record, a line of JSON each
+//   GET    /v1/trajectories/NAME/blobs/DIGEST a result that is too big for its record
 //   POST   /v1/jobs/NAME/pause | resume | stop
 #pragma once
 
@@ -20,6 +25,8 @@
 #include <string_view>
 
 #include "sandbox/edge/edge.h"
+#include "sandbox/edge/spec_json.h"
+#include "sandbox/replay/replay.h"
 
 namespace hadal::sandbox {
 
@@ -43,7 +50,8 @@ class Sessions;
 
 class EdgeApi {
  public:
-  explicit EdgeApi(Edge& edge);
+  // Without `replay` calls on trajectories are refused. `edge` outlives this.
+  explicit EdgeApi(Edge& edge, std::shared_ptr<Replay> replay = nullptr);
   ~EdgeApi();
   // May block for as long as a create or a close takes.
   void handle(const ApiRequest& request, std::shared_ptr<ApiReply> reply);
@@ -60,7 +68,15 @@ class EdgeApi {
                     const std::shared_ptr<ApiReply>& reply);
   void exec(const std::string& id, const std::string& body, const std::shared_ptr<ApiReply>& reply);
 
+  // api_trajectory.cc
+  void exec_once(const std::string& id, const ExecCall& call, std::string request,
+                 const std::shared_ptr<ApiReply>& reply);
+  void create_on_trajectory(const CreateSpec& spec, const std::shared_ptr<ApiReply>& reply);
+  void trajectory_call(const ApiRequest& request, const std::vector<std::string>& path,
+                       const std::shared_ptr<ApiReply>& reply);
+
   Edge& edge_;
+  std::shared_ptr<Replay> replay_;
   std::shared_ptr<Sessions> sessions_;
 };
 
@@ -69,6 +85,7 @@ struct ApiError {
   int status = 500;
   std::string body;
 };
+ApiError api_error(const Refusal& refusal, const std::string& sandbox = "", const std::string& operation = "");
 ApiError api_error(const Error& error, const std::string& sandbox = "", const std::string& operation = "");
 
 // The value of `name` in a query, decoded; empty when it is not there.

@@ -1,6 +1,7 @@
 #include "sandbox/edge/spec_json.h"
 
 #include <cmath>
+#include <limits>
 #include <nlohmann/json.hpp>
 
 #include "sandbox/edge/text.h"
@@ -249,6 +250,13 @@ std::string create_json(const CreateSpec& s) {
   return text_of(j);
 }
 
+std::string canonical_exec(std::string_view text) {
+  nlohmann::json j = nlohmann::json::parse(text, nullptr, false);  // sorted keys
+  if (!j.is_object()) return "{}";
+  for (const char* name : {"trajectory", "epoch", "seq", "op", "idempotent", "stream"}) j.erase(name);
+  return j.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+}
+
 Result<ExecCall> parse_exec(std::string_view text) {
   const Json j = HADAL_TRY(parse(text, "exec"));
   ExecCall c;
@@ -280,6 +288,12 @@ Result<ExecCall> parse_exec(std::string_view text) {
   f.take("grace_s", q.grace_s, 0, 60);
   f.take_whole("output_bytes", q.output_bytes, 0, 64 << 20);
   f.take("background", q.background);
+  f.take("trajectory", c.trajectory);
+  f.take_whole("epoch", c.epoch, 0, std::numeric_limits<std::int64_t>::max());
+  f.take_whole("seq", c.seq, 1, std::numeric_limits<std::int64_t>::max());
+  f.take("idempotent", c.idempotent);
+  if (c.trajectory.empty() && (c.epoch > 0 || c.seq > 0 || c.idempotent))
+    f.complain("'epoch', 'seq' and 'idempotent' are of a 'trajectory', which is missing");
   f.take("stream", c.stream);
   if (q.tty) q.stdin_open = true;
   q.follow = c.stream;
@@ -320,7 +334,15 @@ std::string info_json(const SandboxInfo& i) {
 }
 
 std::string result_json(const std::string& op, const ExecResult& r) {
-  Json j = {{"op", op}, {"source", "live"}, {"status", exec_status_name(r.status)}};
+  return with_fields(text_of(Json{{"op", op}, {"source", "live"}}), result_fields(r));
+}
+
+std::string with_fields(const std::string& first, const std::string& more) {
+  return first.substr(0, first.size() - 1) + "," + more.substr(1);
+}
+
+std::string result_fields(const ExecResult& r) {
+  Json j = {{"status", exec_status_name(r.status)}};
   if (r.status == ExecStatus::kExited || r.exit_code >= 0) j["exit_code"] = r.exit_code;
   if (r.signal != 0) j["signal"] = r.signal;
   if (!r.reason.empty()) j["reason"] = r.reason;

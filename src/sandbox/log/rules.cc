@@ -29,21 +29,29 @@ Status TrajectoryRules::accept(RecordType type, std::string_view text) {
       epoch_ = epoch;
       break;
     }
-    case RecordType::kIntent:
-      if (seq == 0 || calls_.contains(seq))
+    case RecordType::kIntent: {
+      const auto flag = body.find("idempotent");
+      const bool idempotent = flag != body.end() && flag->is_boolean() && flag->get<bool>();
+      const auto known = calls_.find(seq);
+      if (seq == 0 || (known != calls_.end() && !known->second.may_repeat))
         return fail(ErrorCode::kUsage, "INTENT {}: 'seq' is missing or was used", seq);
-      calls_.emplace(seq, true);
+      const std::uint64_t attempt = body.contains("attempt") ? number(body, "attempt") : 1;
+      const std::uint64_t due = known == calls_.end() ? 1 : known->second.attempt + 1;
+      if (attempt != due) return fail(ErrorCode::kUsage, "INTENT {}: attempt {} where {} is due", seq, attempt, due);
+      calls_[seq] = {true, false, attempt, idempotent};
       ++running_;
       break;
+    }
     case RecordType::kStarted:
     case RecordType::kOutput:
     case RecordType::kDone:
     case RecordType::kLost: {
       const auto it = calls_.find(seq);
-      if (it == calls_.end() || !it->second)
+      if (it == calls_.end() || !it->second.running)
         return fail(ErrorCode::kUsage, "{} {}: no INTENT with this 'seq' is open", name, seq);
       if (type == RecordType::kDone || type == RecordType::kLost) {
-        it->second = false;
+        it->second.running = false;
+        it->second.may_repeat = type == RecordType::kLost && it->second.idempotent;
         --running_;
       }
       break;
