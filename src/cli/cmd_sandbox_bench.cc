@@ -115,7 +115,7 @@ Result<std::string> busybox_image(const std::string& folder) {
   for (const char* d : {"bin", "etc", "tmp", "proc", "sys", "dev"}) fs::create_directories(image + "/" + d, error);
   fs::copy_file("/bin/busybox", image + "/bin/busybox", error);
   if (error) return fail(ErrorCode::kNotFound, "there is no /bin/busybox to make an image of; name one with --image");
-  for (const char* tool : {"sh", "true", "echo", "cat", "sleep"})
+  for (const char* tool : {"sh", "true", "echo", "cat", "sleep", "wc"})
     fs::create_symlink("busybox", image + "/bin/" + tool, error);
   return image;
 }
@@ -125,6 +125,52 @@ Result<double> timed(F f) {
   const Stopwatch watch;
   if (const Status done = f(); !done) return std::unexpected(done.error());
   return watch.seconds() * 1e3;
+}
+
+// Calls that are logged beside the same calls that are not, and a thousand of them replayed by another client.
+Status bench_trajectory(const OwnEdge& edge, const std::string& image, std::vector<Row>& rows) {
+  constexpr int kCalls = 1000;
+  EdgeClient client(edge.socket());
+  const std::string spec = Json{
+      {"image", image},
+      {"trajectory", "bench"},
+      {"resources", {{"memory_mb", 256}}},
+      {"ttl", {{"idle_s", 0}}}}.dump();
+  const auto attach = [&]() -> Result<Json> {
+    const std::string answer = HADAL_TRY(client.ask("POST", "/v1/sandboxes", spec));
+    return Json::parse(answer);
+  };
+  // Appends one byte, so that what ran can be counted.
+  const auto call = [&](const Json& at, int seq, const char* source) -> Status {
+    const Json body = {{"argv", {"/bin/sh", "-c", "echo >> /tmp/runs"}},
+                       {"trajectory", "bench"},
+                       {"epoch", at["epoch"]},
+                       {"seq", seq}};
+    const std::string answer =
+        HADAL_TRY(client.ask("POST", "/v1/sandboxes/" + at.value("id", "") + "/exec", body.dump()));
+    const Json j = Json::parse(answer, nullptr, false);
+    if (!j.is_object() || j.value("exit_code", -1) != 0 || j.value("source", "") != source)
+      return fail(ErrorCode::kInternal, "call {} of the trajectory: {}", seq, answer);
+    return {};
+  };
+  const Json first = HADAL_TRY(attach());
+  std::vector<double> ms;
+  for (int i = 1; i <= kCalls && !interrupted(); ++i)
+    ms.push_back(HADAL_TRY(timed([&] { return call(first, i, "live"); })));
+  rows.push_back(row("exec_logged", ms));
+  const double replayed = HADAL_TRY(timed([&]() -> Status {
+    const Json second = HADAL_TRY(attach());
+    for (int i = 1; i <= kCalls && !interrupted(); ++i) HADAL_CHECK_OK(call(second, i, "log"));
+    return {};
+  }));
+  const std::string runs = HADAL_TRY(
+      client.ask("POST", "/v1/sandboxes/" + first.value("id", "") + "/exec", R"({"shell":"cat /tmp/runs | wc -c"})"));
+  const Json counted = Json::parse(runs, nullptr, false);
+  if (counted.value("stdout", "") != fmt::format("{}\n", kCalls))
+    return fail(ErrorCode::kInternal, "{} calls ran this often: {}", kCalls, counted.value("stdout", ""));
+  rows.push_back({"fast_forward_1000", replayed, replayed, 1});
+  HADAL_TRY(client.ask("DELETE", "/v1/sandboxes/" + first.value("id", "")));
+  return {};
 }
 
 Status bench(const SandboxOptions& o) {
@@ -190,6 +236,8 @@ Status bench(const SandboxOptions& o) {
     ms.push_back(*took);
   }
   rows.push_back(row("file_write", ms));
+
+  HADAL_CHECK_OK(bench_trajectory(*edge, image, rows));
 
   // The burst, and the edge started again under it.
   constexpr int kBurst = 200;

@@ -142,13 +142,15 @@ TEST_F(TrajectoryEdge, ReplaysAcrossARestartWithoutRunningAnything) {
 
 TEST_F(TrajectoryEdge, FindsACommandThatRanWhileItWasDead) {
   const Json first = create("t");
-  const std::string line = "echo run >> /tmp/count; sleep 0.6; cat /tmp/count";
-  ask("POST", "/v1/sandboxes/" + first["id"].get<std::string>() + "/exec",
-      {{"shell", line}, {"trajectory", "t"}, {"epoch", 1}, {"seq", 1}});
+  const std::string line = "echo run >> /tmp/count; until [ -e /tmp/go ]; do sleep 0.05; done; cat /tmp/count";
+  const std::string path = "/v1/sandboxes/" + first["id"].get<std::string>() + "/exec";
+  ask("POST", path, {{"shell", line}, {"trajectory", "t"}, {"epoch", 1}, {"seq", 1}});
   kill_edge();
   open(substrate());
   const Json second = create("t");
-  const Json result = call(second, 1, line);
+  auto attached = ask("POST", path, {{"shell", line}, {"trajectory", "t"}, {"epoch", 2}, {"seq", 1}});
+  ask("POST", path, {{"shell", "touch /tmp/go"}})->wait();
+  const Json result = attached->wait();
   EXPECT_EQ(result["source"], "attached") << result;
   EXPECT_EQ(result["stdout"], "run\n");
   EXPECT_EQ(call(second, 1, line)["source"], "log");

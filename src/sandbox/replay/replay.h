@@ -109,6 +109,7 @@ class Replay : public std::enable_shared_from_this<Replay> {
   std::expected<std::shared_ptr<Trajectory>, Refusal> find(const std::string& name) const;
   std::optional<Refusal> begin(Trajectory& t, const ReplayCall& call, const Judgement& judged,
                                const std::string& digest, const std::shared_ptr<ReplayWaiter>& waiter);
+  void join(Trajectory& t, std::unique_lock<std::mutex> lock, std::uint64_t seq, std::shared_ptr<ReplayWaiter> waiter);
   void start(Trajectory& t, std::uint64_t seq);
   Result<std::uint64_t> record_end(Trajectory& t, Event& event);
   void push(Event event);
