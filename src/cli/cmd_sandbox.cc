@@ -29,24 +29,13 @@ constexpr std::size_t kMostFile = 64 << 20;  // of one read or write
 
 std::string text_of(const Json& j) { return j.dump(-1, ' ', false, Json::error_handler_t::replace); }
 
-std::string percent(const std::string& text) {
-  std::string out;
-  for (const char c : text) {
-    if (std::isalnum(static_cast<unsigned char>(c)) || c == '-' || c == '.' || c == '_' || c == '/')
-      out += c;
-    else
-      out += fmt::format("%{:02X}", static_cast<unsigned char>(c));
-  }
-  return out;
-}
-
 Result<Json> parse(const std::string& text) {
   Json j = Json::parse(text, nullptr, false);
   if (j.is_discarded()) return fail(ErrorCode::kInternal, "the edge's answer is not JSON");
   return j;
 }
 
-std::string base(const SandboxOptions& o) { return "/v1/sandboxes/" + percent(o.sandbox); }
+std::string base(const SandboxOptions& o) { return "/v1/sandboxes/" + sandbox::to_percent(o.sandbox); }
 
 Status print(const SandboxOptions& o, const std::string& answer, const std::string& plain) {
   fmt::print("{}\n", o.json ? answer : plain);
@@ -54,7 +43,15 @@ Status print(const SandboxOptions& o, const std::string& answer, const std::stri
 }
 
 Status create(EdgeClient& client, const SandboxOptions& o) {
-  Json body = {{"image", std::filesystem::absolute(o.image).string()}};
+  // A folder of this host, or the name of a layer.
+  std::error_code ignored;
+  const bool folder = o.image.find('/') != std::string::npos || std::filesystem::is_directory(o.image, ignored);
+  Json body = {{"image", folder ? std::filesystem::absolute(o.image).string() : o.image}};
+  if (!o.workspace.empty()) body["workspace"] = o.workspace;
+  if (!o.toolkits.empty()) {
+    std::istringstream list(o.toolkits);
+    for (std::string name; std::getline(list, name, ',');) body["toolkits"].push_back(name);
+  }
   Json resources = Json::object();
   if (o.cpus >= 0) resources["cpus"] = o.cpus;
   if (o.memory_mb >= 0) resources["memory_mb"] = o.memory_mb;
@@ -73,7 +70,7 @@ Status create(EdgeClient& client, const SandboxOptions& o) {
 
 Status list(EdgeClient& client, const SandboxOptions& o) {
   const std::string answer =
-      HADAL_TRY(client.ask("GET", "/v1/sandboxes" + (o.job.empty() ? "" : "?job=" + percent(o.job))));
+      HADAL_TRY(client.ask("GET", "/v1/sandboxes" + (o.job.empty() ? "" : "?job=" + sandbox::to_percent(o.job))));
   if (o.json) return print(o, answer, "");
   const Json j = HADAL_TRY(parse(answer));
   fmt::print("{:24} {:9} {:10} {:>8} {:>9} {:>6}  {}\n", "ID", "STATE", "SUBSTRATE", "AGE", "MEMORY", "PROCS", "IMAGE");
@@ -162,7 +159,7 @@ Result<int> shell(EdgeClient& client, const SandboxOptions& o) {
                      {"background", true}};
   const std::string answer = HADAL_TRY(client.ask("POST", base(o) + "/exec", text_of(body)));
   const Json started = HADAL_TRY(parse(answer));
-  const std::string op = base(o) + "/operations/" + percent(started.value("op", ""));
+  const std::string op = base(o) + "/operations/" + sandbox::to_percent(started.value("op", ""));
   const RawTerminal raw;
   EdgeClient typing(sandbox_socket(o));
   std::thread([&typing, op] {
@@ -198,8 +195,8 @@ Status copy(EdgeClient& client, const SandboxOptions& o) {
   if (from_box.empty() == to_box.empty())
     return fail(ErrorCode::kUsage, "cp: one of the two must be SANDBOX:/PATH and the other a file here");
   if (!from_box.empty()) {
-    const std::string data =
-        HADAL_TRY(client.ask("GET", "/v1/sandboxes/" + percent(from_box) + "/file?path=" + percent(from)));
+    const std::string data = HADAL_TRY(client.ask(
+        "GET", "/v1/sandboxes/" + sandbox::to_percent(from_box) + "/file?path=" + sandbox::to_percent(from)));
     std::ofstream out(to, std::ios::binary);
     out << data;
     out.close();
@@ -211,8 +208,8 @@ Status copy(EdgeClient& client, const SandboxOptions& o) {
   data << in.rdbuf();
   if (!in) return fail(ErrorCode::kNotFound, "cp: cannot read {}", from);
   if (data.str().size() > kMostFile) return fail(ErrorCode::kUsage, "cp: {} has more than 64 MiB", from);
-  const auto answer =
-      HADAL_TRY(client.ask("PUT", "/v1/sandboxes/" + percent(to_box) + "/file?path=" + percent(to), data.str()));
+  const auto answer = HADAL_TRY(client.ask(
+      "PUT", "/v1/sandboxes/" + sandbox::to_percent(to_box) + "/file?path=" + sandbox::to_percent(to), data.str()));
   return o.json ? print(o, answer, "") : Status();
 }
 

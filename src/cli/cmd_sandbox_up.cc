@@ -65,9 +65,13 @@ Status up(const SandboxOptions& options) {
   sandbox::ContainerOptions containers;
   containers.data = data;
   containers.keeper = keeper_program();
+  auto layer_folder = HADAL_TRY(sandbox::LayerFolder::open(data + "/store"));
+  const auto layers = HADAL_TRY(sandbox::LayerMounts::open(std::move(layer_folder), data + "/mounts"));
+  containers.layers = layers;
   substrates.push_back(HADAL_TRY(sandbox::open_containers(containers)));
   sandbox::EdgeOptions edge_options;
   edge_options.data = data;
+  edge_options.layers = layers;
   if (options.most > 0) edge_options.most_sandboxes = options.most;
   Stopwatch watch;
   auto edge = HADAL_TRY(sandbox::Edge::open(edge_options, std::move(substrates)));
@@ -77,7 +81,7 @@ Status up(const SandboxOptions& options) {
   auto replay = HADAL_TRY(sandbox::Replay::open(*log, std::move(blobs), executor));
   HADAL_CHECK_OK(replay->settle());
   replay->run();
-  auto api = std::make_unique<sandbox::EdgeApi>(*edge, replay);
+  auto api = std::make_unique<sandbox::EdgeApi>(*edge, replay, layers);
 
   serve::HttpOptions http;
   http.port = -1;

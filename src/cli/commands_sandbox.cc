@@ -25,7 +25,9 @@ void data_and_json(Command c, const Shared& o) {
 
 void define_create(Command group, const Shared& o) {
   Command c = simple(group, o, "create", "make a sandbox and print its id");
-  c.path("--image", o->image, "directory that becomes its root").required().takes("DIR");
+  c.text("--image", o->image, "layer or directory that becomes its root").required().takes("LAYER|DIR");
+  c.text("--workspace", o->workspace, "layer over it").takes("LAYER");
+  c.text("--toolkits", o->toolkits, "layers over both, separated by commas; the last lies on top").takes("LAYERS");
   c.number("--cpus", o->cpus, "processors (default: 1)");
   c.number("--memory-mb", o->memory_mb, "memory (default: 2048)");
   c.number("--pids", o->pids, "processes (default: 512)");
@@ -45,6 +47,32 @@ void define_exec(Command group, const Shared& o) {
   c.text("--user", o->user, "who runs it").takes("NAME");
   c.number("--timeout", o->timeout_s, "seconds; 0 for none (default: 120)");
   data_and_json(c, o);
+}
+
+Command layer_command(Command group, const Shared& o, const std::string& name, const std::string& summary) {
+  Command c = group.add(name, summary, [o, name] { return run_sandbox_layer(*o, name); });
+  data_and_json(c, o);
+  return c;
+}
+
+void define_layers(Command group, const Shared& o) {
+  Command diff = layer_command(group, o, "pack-diff", "make a layer of what a sandbox changed");
+  diff.text("sandbox", o->sandbox, "its id").required().takes("ID");
+  diff.text("--name", o->name, "name of the layer").takes("NAME");
+
+  Command layers = group.add("layer", "the read-only trees that sandboxes are stacked of");
+  Command import = layer_command(layers, o, "import", "make a layer of a folder, a tar file or an OCI layout");
+  import.path("from", o->from, "folder, tar file, or OCI layout with :TAG").required().takes("FROM");
+  import.text("--name", o->name, "name of the layer").takes("NAME");
+  import.text("--kind", o->kind, "base, workspace or toolkit (default: base)").takes("KIND");
+  layer_command(layers, o, "ls", "every layer of this machine");
+  for (const auto& [name, summary] : {std::pair{"show", "a layer's manifest"},
+                                      {"verify", "check every byte of a layer against its checksums"},
+                                      {"rm", "remove a layer that nothing lies on"}})
+    layer_command(layers, o, name, summary)
+        .text("layer", o->layer, "its name, its id or the first digits of it")
+        .required()
+        .takes("LAYER");
 }
 
 }  // namespace
@@ -78,6 +106,8 @@ void define_sandbox_commands(Command root) {
   data_and_json(about_one(group, o, "pause", "stop every process of a sandbox where it is"), o);
   data_and_json(about_one(group, o, "resume", "let them go on"), o);
   data_and_json(about_one(group, o, "rm", "end a sandbox"), o);
+
+  define_layers(group, o);
 
   Command bench = group.add("bench", "measure this machine's sandboxes", [o] { return run_sandbox_bench(*o); });
   bench.path("--image", o->image, "directory with a shell to run (default: one made of busybox)").takes("DIR");

@@ -144,9 +144,11 @@ struct SessionOptions {
 struct SandboxOptions {
   std::string data;  // folder of the edge; empty: the system's
   std::string sandbox, image, job, user, cwd;
-  std::string from, to;            // cp
-  std::vector<std::string> words;  // exec, shell
-  bool shell_line = false;         // exec -c: the one word is a line for /bin/sh
+  std::string from, to;             // cp; from also: layer import
+  std::string workspace, toolkits;  // create; toolkits separated by commas
+  std::string layer, name, kind;    // layer ..., pack-diff
+  std::vector<std::string> words;   // exec, shell
+  bool shell_line = false;          // exec -c: the one word is a line for /bin/sh
   bool read_input = false;
   double cpus = -1, timeout_s = -1, idle_s = -1, life_s = -1;  // -1: the edge's default
   std::int64_t memory_mb = -1, pids = -1;
@@ -170,7 +172,8 @@ int run_bench_slice(const SliceOptions&);
 int run_eval_cases(const EvalOptions&);
 int run_session(const SessionOptions&, const std::string& what);  // list, show, fork and so on
 int run_explain_miss(const SessionOptions&);
-int run_sandbox(const SandboxOptions&, const std::string& what);  // create, ls, exec and so on
+int run_sandbox(const SandboxOptions&, const std::string& what);        // create, ls, exec and so on
+int run_sandbox_layer(const SandboxOptions&, const std::string& what);  // import, ls, show, verify, rm, pack-diff
 int run_sandbox_up(const SandboxOptions&);
 int run_sandbox_doctor(const SandboxOptions&);
 int run_sandbox_bench(const SandboxOptions&);

@@ -216,6 +216,12 @@ struct BoxUsage {
   double cpu_s = 0;
 };
 
+// How a copy of what a sandbox changed went.
+struct ChangeCopy {
+  std::int64_t files = 0, bytes = 0;
+  double frozen_s = 0;
+};
+
 // A sandbox as its substrate holds it. Destroying the object leaves the sandbox alive; close() ends it.
 class Box {
  public:
@@ -227,6 +233,12 @@ class Box {
   virtual Status resume() = 0;
   virtual bool paused() const = 0;
   virtual Result<BoxUsage> usage() const = 0;
+  // Puts what the sandbox changed in its root into an empty folder, as overlayfs keeps it, with the owners seen inside.
+  // It stands still meanwhile. kUnsupported where a substrate cannot.
+  virtual Result<ChangeCopy> copy_changes(const std::string& folder, const std::vector<std::string>& left_out) {
+    (void)folder, (void)left_out;
+    return std::unexpected(Error{ErrorCode::kUnsupported, "this substrate cannot copy what a sandbox changed"});
+  }
   // Every process dies, every mount and cgroup goes. May be called again after a failure.
   virtual Status close() = 0;
 };
@@ -249,13 +261,35 @@ class Substrate {
 
 // ------------------------------------------------------------------------------------------- layers and the cluster
 
+// What a root is stacked of, the top one first.
+struct LayerStack {
+  std::vector<std::string> folders;  // of this host
+  std::vector<std::string> layers;   // their ids; fewer when the image is a plain folder, which has none
+};
+
+// What a sandbox changed, as a layer.
+struct DiffRequest {
+  std::string name;                // of the layer; empty: none
+  std::vector<std::string> scrub;  // fnmatch(3) patterns of paths without the first /, left out besides the usual
+};
+struct DiffLayer {
+  std::string layer;  // its id
+  ChangeCopy copied;
+};
+
 // Where root file systems come from.
 class LayerStore {
  public:
   virtual ~LayerStore() = default;
-  // Folders to stack for `spec`, the top one first. Kept until release().
-  virtual Result<std::vector<std::string>> mount(const CreateSpec& spec, const std::string& sandbox) = 0;
-  virtual Status release(const std::string& sandbox) = 0;
+  // For `spec`. Kept until release(). kNotFound, kUnsupported.
+  virtual Result<LayerStack> mount(const CreateSpec& spec, const std::string& sandbox) = 0;
+  // Keeps what a sandbox of an earlier edge lies on.
+  virtual void hold(const std::string& sandbox, const std::vector<std::string>& layers) = 0;
+  virtual void release(const std::string& sandbox) = 0;
+  // A layer over those of `sandbox`, of what `copy` puts into an empty folder. kUnsupported when its image is none.
+  using CopyChanges = std::function<Result<ChangeCopy>(const std::string& folder, const std::vector<std::string>&)>;
+  virtual Result<DiffLayer> pack_diff(const std::string& sandbox, const DiffRequest& request,
+                                      const CopyChanges& copy) = 0;
 };
 
 // What a host has left, for placement.

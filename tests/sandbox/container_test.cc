@@ -259,7 +259,7 @@ TEST_F(Container, RefusesWhatItCannotDo) {
   CreatePhases phases;
   CreateSpec s = spec();
   s.image = "debian:12";
-  EXPECT_EQ(substrate_->create("x" + unique(), s, phases).error().code, ErrorCode::kUnsupported);
+  EXPECT_EQ(substrate_->create("x" + unique(), s, phases).error().code, ErrorCode::kNotFound);
   s = spec();
   s.resources.gpus = 1;
   EXPECT_EQ(substrate_->create("x" + unique(), s, phases).error().code, ErrorCode::kUnsupported);

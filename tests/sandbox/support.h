@@ -11,6 +11,7 @@
 
 #include "sandbox/api.h"
 #include "sandbox/container/container.h"
+#include "sandbox/layers/layer_mounts.h"
 
 namespace hadal::sandbox {
 
@@ -63,6 +64,11 @@ class ContainerTest : public ::testing::Test {
     ContainerOptions options;
     options.data = folder_ + "/data";
     options.keeper = keeper_program();
+    auto folder = LayerFolder::open(folder_ + "/store");
+    ASSERT_TRUE(folder) << folder.error().what;
+    layers_ = LayerMounts::open(std::move(*folder), folder_ + "/mounts").value_or(nullptr);
+    ASSERT_TRUE(layers_);
+    options.layers = layers_;
     auto opened = open_containers(options);
     if (!opened) {
       if (opened.error().code == ErrorCode::kUnsupported) GTEST_SKIP() << opened.error().what;
@@ -80,6 +86,7 @@ class ContainerTest : public ::testing::Test {
         EXPECT_TRUE(substrate_->destroy(id));
       }
     }
+    if (layers_) layers_->unmount_all();
     if (!folder_.empty()) std::filesystem::remove_all(folder_);
   }
 
@@ -133,6 +140,7 @@ class ContainerTest : public ::testing::Test {
   std::string unique() const { return "-" + folder_.substr(folder_.size() - 6); }
 
   std::string folder_, image_;
+  std::shared_ptr<LayerMounts> layers_;
   std::unique_ptr<Substrate> substrate_;
   std::unique_ptr<Box> box_;
   CreatePhases phases_;

@@ -24,6 +24,7 @@
 #include "sandbox/container/keeper_link.h"
 #include "sandbox/container/profile.h"
 #include "sandbox/digest.h"
+#include "sandbox/layers/copy_tree.h"
 
 extern char** environ;
 
@@ -78,6 +79,7 @@ class ContainerBox final : public Box {
   Status resume() override;
   bool paused() const override;
   Result<BoxUsage> usage() const override;
+  Result<ChangeCopy> copy_changes(const std::string& folder, const std::vector<std::string>& left_out) override;
   Status close() override;
 
  private:
@@ -107,6 +109,8 @@ class Containers final : public Substrate {
             can("cpu limit", cgroups_.has("cpu"), "cpu cgroup"),
             can("pids limit", cgroups_.has("pids"), "pids cgroup"),
             can("disk quota", false, "writes go to the data folder's file system without a limit of their own"),
+            can("layers", options_.layers != nullptr, "base, workspace and toolkits from the layer store"),
+            can("pack_diff", options_.layers != nullptr, "what a sandbox changed becomes a layer"),
             can("full snapshot", false, "containers have no memory image", "use the microvm substrate"),
             can("network", false, "loopback only")};
   }
@@ -114,18 +118,13 @@ class Containers final : public Substrate {
   Result<std::unique_ptr<Box>> create(const std::string& id, const CreateSpec& spec, CreatePhases& phases) override {
     Stopwatch watch;
     const std::string folder = folder_of(id);
-    if (spec.image.empty() || spec.image[0] != '/')
-      return fail(ErrorCode::kUnsupported, "image '{}': name a root directory on this host by its full path",
-                  spec.image);
-    std::error_code ignored;
-    if (!fs::is_directory(spec.image, ignored))
-      return fail(ErrorCode::kNotFound, "image {} is not a directory on this host", spec.image);
-    if (!spec.workspace.empty() || !spec.toolkits.empty() || !spec.snapshot.empty())
-      return fail(ErrorCode::kUnsupported, "workspace, toolkits and snapshot need the layer store, which is not there");
+    if (!spec.snapshot.empty())
+      return fail(ErrorCode::kUnsupported, "snapshot: containers start from layers; pack_diff makes one of a sandbox");
     if (spec.resources.gpus != 0) return fail(ErrorCode::kUnsupported, "gpus: containers here have none to give");
 
+    const LayerStack stack = HADAL_TRY(root_of(spec, id));
     const int slot = HADAL_TRY(take_slot());
-    const auto made = create_in(id, spec, phases, folder, slot, watch);
+    const auto made = create_in(id, spec, stack, phases, folder, slot, watch);
     if (made) return std::make_unique<ContainerBox>(*this, id, *made);
     (void)destroy(id);
     give_slot(slot);
@@ -160,6 +159,7 @@ class Containers final : public Substrate {
       const std::lock_guard lock(mutex_);
       slots_.insert(static_cast<int>((config->first_id - options_.first_id) / kIdsEach));
     }
+    if (options_.layers) options_.layers->hold(id, config->layers);
     return std::make_unique<ContainerBox>(*this, id, std::move(link));
   }
 
@@ -183,12 +183,30 @@ class Containers final : public Substrate {
     std::error_code error;
     fs::remove_all(folder, error);
     if (error) return fail(ErrorCode::kIo, "cannot remove {}: {}", folder, error.message());
+    if (options_.layers) options_.layers->release(id);
     return {};
   }
 
   Cgroups& cgroups() { return cgroups_; }
 
+  // `box` does not run meanwhile.
+  Result<ChangeCopy> copy_changes(const std::string& id, const std::string& to,
+                                  const std::vector<std::string>& left_out) const {
+    const KeeperConfig c = HADAL_TRY(parse_keeper_config(read_text(folder_of(id) + "/keeper.json")));
+    const CopyCount count = HADAL_TRY(copy_tree(folder_of(id) + "/upper", to, {c.first_id, left_out}));
+    return ChangeCopy{count.files, count.bytes, 0};
+  }
+
  private:
+  Result<LayerStack> root_of(const CreateSpec& spec, const std::string& id) {
+    if (options_.layers) return options_.layers->mount(spec, id);
+    std::error_code ignored;
+    if (!spec.image.starts_with("/") || !fs::is_directory(spec.image, ignored))
+      return fail(ErrorCode::kNotFound, "image {} is not a directory on this host", spec.image);
+    if (!spec.workspace.empty() || !spec.toolkits.empty())
+      return fail(ErrorCode::kUnsupported, "workspace and toolkits need a layer store, which is not there");
+    return LayerStack{{spec.image}, {}};
+  }
   std::string folder_of(const std::string& id) const { return options_.data + "/sb/" + id; }
 
   Result<int> take_slot() {
@@ -202,8 +220,9 @@ class Containers final : public Substrate {
     slots_.erase(slot);
   }
 
-  Result<std::shared_ptr<KeeperLink>> create_in(const std::string& id, const CreateSpec& spec, CreatePhases& phases,
-                                                const std::string& folder, int slot, Stopwatch& watch) {
+  Result<std::shared_ptr<KeeperLink>> create_in(const std::string& id, const CreateSpec& spec, const LayerStack& stack,
+                                                CreatePhases& phases, const std::string& folder, int slot,
+                                                Stopwatch& watch) {
     KeeperConfig c;
     c.id = id;
     c.folder = folder;
@@ -217,7 +236,8 @@ class Containers final : public Substrate {
     HADAL_CHECK_OK(cgroups_.create(id, {r.cpus, r.memory_bytes, r.pids}));
     c.group = cgroups_.paths(id);
     c.runtime = {options_.runtime, "--root", options_.data + "/crun", "--cgroup-manager", "disabled"};
-    c.lower = spec.image;
+    c.lowers = stack.folders;
+    c.layers = stack.layers;
     c.root = options_.data + "/root";
     c.init = options_.keeper;
     c.init_place = options_.data + "/init";
@@ -301,6 +321,15 @@ bool ContainerBox::paused() const { return owner_.cgroups().frozen(id_); }
 Result<BoxUsage> ContainerBox::usage() const {
   const GroupUsage u = HADAL_TRY(owner_.cgroups().usage(id_));
   return BoxUsage{u.memory_bytes, u.memory_peak_bytes, u.processes, u.cpu_s};
+}
+Result<ChangeCopy> ContainerBox::copy_changes(const std::string& folder, const std::vector<std::string>& left_out) {
+  const bool was = paused();
+  if (!was) HADAL_CHECK_OK(owner_.cgroups().freeze(id_));
+  const Stopwatch watch;
+  auto copied = owner_.copy_changes(id_, folder, left_out);
+  if (copied) copied->frozen_s = was ? 0 : watch.seconds();
+  if (!was) HADAL_CHECK_OK(owner_.cgroups().thaw(id_));
+  return copied;
 }
 Status ContainerBox::close() {
   link_->close(kCloseSeconds);

@@ -12,7 +12,8 @@ std::string to_json(const KeeperConfig& c) {
       {"folder", c.folder},
       {"group", {{"v2", c.group.v2}, {"tree", c.group.tree}, {"join", c.group.join}, {"oom", c.group.oom_events}}},
       {"runtime", c.runtime},
-      {"lower", c.lower},
+      {"lowers", c.lowers},
+      {"layers", c.layers},
       {"root", c.root},
       {"init", c.init},
       {"init_place", c.init_place},
@@ -35,7 +36,8 @@ Result<KeeperConfig> parse_keeper_config(const std::string& text) {
     const Json& g = j.at("group");
     c.group = {g.at("v2"), g.at("tree"), g.at("join"), g.at("oom")};
     c.runtime = j.at("runtime").get<std::vector<std::string>>();
-    c.lower = j.at("lower");
+    c.lowers = j.at("lowers").get<std::vector<std::string>>();
+    c.layers = j.at("layers").get<std::vector<std::string>>();
     c.root = j.at("root");
     c.init = j.at("init");
     c.init_place = j.at("init_place");

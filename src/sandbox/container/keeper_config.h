@@ -17,7 +17,8 @@ struct KeeperConfig {
 
   // Starting the container.
   std::vector<std::string> runtime;  // argv of crun up to and without "run"
-  std::string lower;                 // root directory of the image, on the host
+  std::vector<std::string> lowers;   // folders of the host that its root is stacked of, the top one first
+  std::vector<std::string> layers;   // ids of those that are layers
   std::string root;                  // an empty folder where the root is mounted, in the keeper's child only
   std::string init;                  // static program for process 1; seen at /dev/.init
   std::string init_place;            // an empty file it is bound to

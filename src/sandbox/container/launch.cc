@@ -64,21 +64,26 @@ Fd id_namespace(std::int64_t first_id) {
   if (::mount("none", "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0) give_up(out, "mounts cannot be made private");
   if (!c.group.v2) (void)::umount2("/sys/fs/cgroup/unified", MNT_DETACH);  // absent on plain v1
 
-  // Layers belong to the host's ids; seen through this mount they belong to the sandbox's.
-  const Fd tree(
-      static_cast<int>(::syscall(SYS_open_tree, AT_FDCWD, c.lower.c_str(), OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC)));
-  if (!tree) give_up(out, "the image folder cannot be mounted");
+  // Layers belong to the host's ids; seen through these mounts they belong to the sandbox's.
   const Fd ids = id_namespace(c.first_id);
   if (!ids) give_up(out, "no user namespace");
-  struct mount_attr attributes = {};
-  attributes.attr_set = MOUNT_ATTR_IDMAP | MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID;
-  attributes.userns_fd = static_cast<std::uint64_t>(ids.get());
-  if (::syscall(SYS_mount_setattr, tree.get(), "", AT_EMPTY_PATH, &attributes, sizeof attributes) != 0)
-    give_up(out, "the image's file system cannot shift ids");
-  const std::string lower = c.folder + "/lower";
-  if (::syscall(SYS_move_mount, tree.get(), "", AT_FDCWD, lower.c_str(), MOVE_MOUNT_F_EMPTY_PATH) != 0)
-    give_up(out, "the image cannot be put in place");
-  const std::string options = "lowerdir=" + lower + ",upperdir=" + c.folder + "/upper,workdir=" + c.folder + "/work";
+  std::string lowers;
+  for (std::size_t i = 0; i < c.lowers.size(); ++i) {
+    const Fd tree(
+        static_cast<int>(::syscall(SYS_open_tree, AT_FDCWD, c.lowers[i].c_str(), OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC)));
+    if (!tree) give_up(out, "the image folder cannot be mounted");
+    struct mount_attr attributes = {};
+    attributes.attr_set = MOUNT_ATTR_IDMAP | MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID;
+    attributes.userns_fd = static_cast<std::uint64_t>(ids.get());
+    if (::syscall(SYS_mount_setattr, tree.get(), "", AT_EMPTY_PATH, &attributes, sizeof attributes) != 0)
+      give_up(out, "the image's file system cannot shift ids");
+    const std::string lower = fmt::format("{}/lower/{}", c.folder, i);
+    if (::mkdir(lower.c_str(), 0755) != 0 && errno != EEXIST) give_up(out, "no place for the image");
+    if (::syscall(SYS_move_mount, tree.get(), "", AT_FDCWD, lower.c_str(), MOVE_MOUNT_F_EMPTY_PATH) != 0)
+      give_up(out, "the image cannot be put in place");
+    lowers += (i > 0 ? ":" : "") + lower;
+  }
+  const std::string options = "lowerdir=" + lowers + ",upperdir=" + c.folder + "/upper,workdir=" + c.folder + "/work";
   if (::mount("overlay", c.root.c_str(), "overlay", MS_NOSUID | MS_NODEV, options.c_str()) != 0)
     give_up(out, "overlay");
   if (::mount(c.init.c_str(), c.init_place.c_str(), nullptr, MS_BIND, nullptr) != 0) give_up(out, "bind of init");

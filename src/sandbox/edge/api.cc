@@ -140,8 +140,8 @@ std::string query_value(const std::string& query, std::string_view name) {
   return "";
 }
 
-EdgeApi::EdgeApi(Edge& edge, std::shared_ptr<Replay> replay)
-    : edge_(edge), replay_(std::move(replay)), sessions_(std::make_shared<Sessions>(edge)) {
+EdgeApi::EdgeApi(Edge& edge, std::shared_ptr<Replay> replay, std::shared_ptr<LayerMounts> layers)
+    : edge_(edge), replay_(std::move(replay)), layers_(std::move(layers)), sessions_(std::make_shared<Sessions>(edge)) {
   std::thread([weak = std::weak_ptr(sessions_)] {
     while (const auto sessions = weak.lock()) {
       sessions->keep_time();
@@ -191,6 +191,7 @@ void EdgeApi::route(const ApiRequest& r, const std::shared_ptr<ApiReply>& reply)
         rows += (rows.empty() ? "" : ",") + info_json(i);
       return send_json(reply, "{\"sandboxes\":[" + rows + "]}");
     }
+    if (path[1] == "layers") return layer_call(r, path, reply);
     if (path[1] == "trajectories") return trajectory_call(r, path, reply);
     if (path[1] == "sandboxes" && path.size() >= 3) return sandbox_call(r, path, reply);
     if (is("POST", 4) && path[1] == "jobs" && (path[3] == "pause" || path[3] == "resume" || path[3] == "stop")) {
@@ -219,6 +220,7 @@ void EdgeApi::sandbox_call(const ApiRequest& r, const std::vector<std::string>& 
     return send_json(reply, text_of(Json{{"closed", id}}));
   }
   if (is("POST", 4) && what == "exec") return exec(id, r.body, reply);
+  if (is("POST", 4) && what == "pack_diff") return pack_diff(id, r.body, reply);
   if (is("POST", 4) && what == "pause") {
     const auto freed = edge_.pause(id);
     if (!freed) return send_error(reply, freed.error(), id);
@@ -301,7 +303,10 @@ void EdgeApi::operation_call(const ApiRequest& r, const std::vector<std::string>
     if (what == "signal") {
       const int n = number("number", 64);
       if (n == 0) return send_error(reply, {ErrorCode::kUsage, "signal: 'number' must be from 1 to 64"}, id, op);
-      agent.signal(op, n, j.value("tree", true));
+      const auto tree = j.find("tree");
+      if (tree != j.end() && !tree->is_boolean())
+        return send_error(reply, {ErrorCode::kUsage, "signal: 'tree' must be true or false"}, id, op);
+      agent.signal(op, n, tree == j.end() || tree->get<bool>());
     } else {
       const int rows = number("rows", 1000), columns = number("columns", 1000);
       if (rows == 0 || columns == 0)

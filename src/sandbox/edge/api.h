@@ -17,6 +17,8 @@
 //   POST   /v1/trajectories/NAME/attach       an epoch for this client; {"sandbox"} begins a new one
 //   GET    /v1/trajectories/NAME/records      every record, a line of JSON each
 //   GET    /v1/trajectories/NAME/blobs/DIGEST a result that is too big for its record
+//   POST   /v1/sandboxes/ID/pack_diff         {"name", "scrub"}: what it changed, as a layer
+//   GET    /v1/layers                         POST: import      GET, DELETE /v1/layers/NAME    POST .../verify
 //   POST   /v1/jobs/NAME/pause | resume | stop
 #pragma once
 
@@ -26,6 +28,7 @@
 
 #include "sandbox/edge/edge.h"
 #include "sandbox/edge/spec_json.h"
+#include "sandbox/layers/layer_mounts.h"
 #include "sandbox/replay/replay.h"
 
 namespace hadal::sandbox {
@@ -51,7 +54,8 @@ class Sessions;
 class EdgeApi {
  public:
   // Without `replay` calls on trajectories are refused. `edge` outlives this.
-  explicit EdgeApi(Edge& edge, std::shared_ptr<Replay> replay = nullptr);
+  // Without `layers` calls on layers are.
+  explicit EdgeApi(Edge& edge, std::shared_ptr<Replay> replay = nullptr, std::shared_ptr<LayerMounts> layers = nullptr);
   ~EdgeApi();
   // May block for as long as a create or a close takes.
   void handle(const ApiRequest& request, std::shared_ptr<ApiReply> reply);
@@ -75,8 +79,14 @@ class EdgeApi {
   void trajectory_call(const ApiRequest& request, const std::vector<std::string>& path,
                        const std::shared_ptr<ApiReply>& reply);
 
+  // api_layers.cc
+  void layer_call(const ApiRequest& request, const std::vector<std::string>& path,
+                  const std::shared_ptr<ApiReply>& reply);
+  void pack_diff(const std::string& id, const std::string& body, const std::shared_ptr<ApiReply>& reply);
+
   Edge& edge_;
   std::shared_ptr<Replay> replay_;
+  std::shared_ptr<LayerMounts> layers_;
   std::shared_ptr<Sessions> sessions_;
 };
 

@@ -365,6 +365,18 @@ Status Edge::renew(const std::string& id, const Ttl& ttl) {
   return {};
 }
 
+Result<DiffLayer> Edge::pack_diff(const std::string& id, const DiffRequest& request) {
+  const auto s = HADAL_TRY(find(id));
+  if (!options_.layers) return fail(ErrorCode::kUnsupported, "this edge has no layer store");
+  return options_.layers->pack_diff(
+      id, request, [&](const std::string& folder, const std::vector<std::string>& left_out) -> Result<ChangeCopy> {
+        const std::lock_guard lock(s->mutex);
+        if (s->state != State::kRunning && s->state != State::kPaused)
+          return fail(ErrorCode::kUsage, "sandbox {} is {}", id, state_name(s->state));
+        return s->box->copy_changes(folder, left_out);
+      });
+}
+
 Result<int> Edge::for_job(const std::string& job, const std::string& what) {
   if (job.empty()) return fail(ErrorCode::kUsage, "a job has a name");
   int n = 0;

@@ -25,6 +25,7 @@ struct EdgeOptions {
   std::int64_t memory_floor_bytes = std::int64_t{512} << 20;  // of the host, never promised
   std::int64_t host_memory_bytes = 0;                         // 0: this machine's; the same for cores
   int host_cpus = 0;
+  std::shared_ptr<LayerStore> layers;  // for pack_diff()
 };
 
 struct SandboxInfo {
@@ -55,6 +56,8 @@ class Edge {
   Result<std::int64_t> pause(const std::string& id);
   Status resume(const std::string& id);
   Status renew(const std::string& id, const Ttl& ttl);
+  // What it changed, as a layer over its own. It stands still while that is copied, not while it is packed.
+  Result<DiffLayer> pack_diff(const std::string& id, const DiffRequest& request);
   // Every sandbox of a job; how many. what: "pause", "resume", "stop".
   Result<int> for_job(const std::string& job, const std::string& what);
 

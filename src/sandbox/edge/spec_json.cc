@@ -226,6 +226,8 @@ std::string create_json(const CreateSpec& s) {
   const Resources& r = s.resources;
   const Json j = {{"substrate", substrate_name(s.substrate)},
                   {"image", s.image},
+                  {"workspace", s.workspace},
+                  {"toolkits", s.toolkits},
                   {"resources",
                    {{"cpus", r.cpus},
                     {"memory_mb", r.memory_bytes >> 20},

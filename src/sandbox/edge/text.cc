@@ -1,6 +1,9 @@
 #include "sandbox/edge/text.h"
 
+#include <fmt/core.h>
+
 #include <array>
+#include <cctype>
 #include <cstdint>
 
 namespace hadal::sandbox {
@@ -87,6 +90,17 @@ std::optional<std::string> from_percent(std::string_view s) {
     if (high < 0 || low < 0) return std::nullopt;
     out += static_cast<char>(high * 16 + low);
     i += 2;
+  }
+  return out;
+}
+
+std::string to_percent(std::string_view text) {
+  std::string out;
+  for (const char c : text) {
+    if (std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '-' || c == '.' || c == '_' || c == '/')
+      out += c;
+    else
+      out += fmt::format("%{:02X}", static_cast<unsigned char>(c));
   }
   return out;
 }
