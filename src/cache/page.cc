@@ -1,20 +1,18 @@
 #include "cache/page.h"
 
-#include <sys/mman.h>
-
 #include <algorithm>
 #include <cstring>
 #include <new>
 #include <numeric>
 
 #include "base/span.h"
+#include "cache/page_slab.h"
 #include "layers/compressor.h"
 #include "layers/indexer.h"
 
 namespace hadal {
 namespace {
 constexpr std::int64_t kAlign = 64;
-constexpr std::size_t kHugePage = std::size_t{2} << 20;
 // 1,024 tokens: 3.4 MiB for Flash. Small enough that a short chat wastes little and a fork of a half-full page copies
 // in about a millisecond, large enough that a million tokens need only a thousand pages.
 constexpr std::int64_t kPageTokens = 1024;
@@ -63,22 +61,15 @@ CacheLayout CacheLayout::make(const ModelConfig& config, const RowFormat& format
 
 Result<PageRef> PageRef::allocate(std::int64_t bytes, bool zero) {
   auto size = static_cast<std::size_t>(round_up(std::max<std::int64_t>(bytes, kAlign), kAlign));
-  // The kernel gives memory out 4 KiB at a time unless asked; half of a fork's or restore's time went there.
-  const bool huge = size >= kHugePage;
-  auto* memory = static_cast<std::byte*>(
-      huge ? std::aligned_alloc(kHugePage, static_cast<std::size_t>(
-                                               round_up(static_cast<std::int64_t>(size), std::int64_t{kHugePage})))
-           : std::aligned_alloc(kAlign, size));
+  std::byte* const memory = take_slot(size);
   if (!memory)
     return fail(ErrorCode::kNoMemory, "no memory for a cache page of {} bytes; shorten the context or close sessions",
                 size);
-  // Whole huge pages only: the rest of the last one would be memory nobody counts.
-  if (huge) ::madvise(memory, size / kHugePage * kHugePage, MADV_HUGEPAGE);
   if (zero) std::memset(memory, 0, size);
   PageRef ref;
-  ref.page_ = new (std::nothrow) Page{{1}, memory};
+  ref.page_ = new (std::nothrow) Page{{1}, memory, size};
   if (!ref.page_) {
-    std::free(memory);
+    give_slot(memory, size);
     return fail(ErrorCode::kNoMemory, "no memory for a cache page");
   }
   return ref;
@@ -86,7 +77,7 @@ Result<PageRef> PageRef::allocate(std::int64_t bytes, bool zero) {
 
 PageRef::~PageRef() {
   if (page_ && page_->holders.fetch_sub(1, std::memory_order_acq_rel) == 1) {
-    std::free(page_->bytes);
+    give_slot(page_->bytes, page_->size);
     delete page_;
   }
 }

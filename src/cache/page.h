@@ -69,6 +69,7 @@ class PageRef {
   struct Page {
     std::atomic<std::int64_t> holders;
     std::byte* bytes;
+    std::size_t size;
   };
   Page* page_ = nullptr;
 };

@@ -77,6 +77,7 @@ int run_bench_model(const BenchOptions& options, const std::string& what) {
   bench.prefill = what == "prefill" || what == "depth";
   bench.load = what == "load";
   bench.restore = what == "restore";
+  bench.sessions = what == "sessions";
   bench.scratch_directory = temporary_directory();
   auto rows = nlohmann::ordered_json::array();
   std::vector<ModelBenchRow> measured;

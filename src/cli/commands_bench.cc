@@ -51,6 +51,7 @@ void define_bench(Command root) {
   define_whole(group, "depth", "decoding, prefill and cache bytes from 8K to 1M tokens");
   define_whole(group, "load", "a checkpoint made ready");
   define_whole(group, "restore", "a session read back from disk, at given depths");
+  define_whole(group, "sessions", "a fork, the first token of a prompt read before, sixteen answers at a time");
   define_slice(group);
 }
 

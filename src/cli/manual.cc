@@ -133,9 +133,16 @@ const std::vector<Prose>& prose() {
        "since every byte is read once and written once.",
        {{"hadal bench load --model ~/DeepSeek-V4-Flash", "a release"}}},
       {"hadal bench restore",
-       "Writes a session of the given depths to the temporary directory and reads it back with every check, beside one "
-       "plain read of the file.",
+       "Keeps a session of the given depths in files of the temporary directory, forgets it, and finds it again as "
+       "after "
+       "a restart, with every check; beside plain reads of the same files by as many threads. Both come from the disk, "
+       "not from the page cache.",
        {{"hadal bench restore --depths 131072", "a long session"}}},
+      {"hadal bench sessions",
+       "fork: how many a second, beside copies of the state block at the speed of memory. warm: first tokens a second "
+       "after a prompt that was read before, beside the decode steps of one session. decode_16: tokens a second of "
+       "sixteen sessions in one step, beside sixteen times that of one.",
+       {{"hadal bench sessions --model slice --depths 8192,131072", "two depths"}}},
       {"hadal bench slice",
        "Writes a checkpoint in the release layout with the exact layer sizes of V4-Flash or V4-Pro but few layers, few "
        "experts and a small vocabulary; the weights are random and mean nothing. It stands in for a release where none "

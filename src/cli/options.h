@@ -167,7 +167,7 @@ int run_chat_encode(const ChatOptions&);
 int run_chat_decode(const ChatOptions&);
 int run_plan(const PlanOptions&);
 int run_bench_kernels(const BenchOptions&);
-int run_bench_model(const BenchOptions&, const std::string& what);  // decode, prefill, depth, load or restore
+int run_bench_model(const BenchOptions&, const std::string& what);  // decode, prefill, depth, load, restore or sessions
 int run_bench_slice(const SliceOptions&);
 int run_eval_cases(const EvalOptions&);
 int run_session(const SessionOptions&, const std::string& what);  // list, show, fork and so on

@@ -4,11 +4,15 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
+#include <filesystem>
 #include <numeric>
 #include <random>
+#include <thread>
 
 #include "base/clock.h"
 #include "base/span.h"
+#include "cache/prefix_store.h"
 #include "cache/sequence.h"
 #include "cache/working_memory.h"
 #include "kernels/kernels.h"
@@ -45,6 +49,7 @@ class Bench {
       if (options_.decode) HADAL_CHECK_OK(decode_row(deep, plan));
       if (options_.prefill) HADAL_CHECK_OK(prefill_row(deep, plan));
       if (options_.restore) HADAL_CHECK_OK(restore_row(deep));
+      if (options_.sessions) HADAL_CHECK_OK(session_rows(deep));
     }
     return {};
   }
@@ -183,37 +188,139 @@ class Bench {
     return *at;
   }
 
-  // Restoring checks every byte; the limit is reading the file once from the page cache.
+  // A kept prefix found on disk by a process that knows nothing yet, as after a restart: every byte is read, checked
+  // and put in place. The limit is reading the same files, with as many threads, and nothing else. Both come from the
+  // disk.
   Status restore_row(const Sequence& deep) {
-    const std::string path = fmt::format("{}/hadal-bench-{}.sequence", options_.scratch_directory, ::getpid());
-    Status done = deep.save(path);
-    double rate = 0, limit = 0;
-    if (done) {
-      const auto bytes = static_cast<double>(deep.memory_bytes());
-      const double plain = plain_read_seconds(path);
-      limit = plain > 0 ? bytes / plain / 1e9 : 0;
-      Stopwatch watch;
-      auto back = Sequence::restore(model_, path);
-      if (back)
-        rate = bytes / watch.seconds() / 1e9;
-      else
-        done = std::unexpected(back.error());
-    }
-    ::unlink(path.c_str());
-    HADAL_CHECK_OK(done);
-    return give({"restore", deep.length(), rate, limit, "GB/s", deep.memory_bytes()});
+    const std::string folder = fmt::format("{}/hadal-bench-{}", options_.scratch_directory, ::getpid());
+    const auto measured = [&]() -> Result<ModelBenchRow> {
+      PrefixStoreOptions store;
+      store.memory_bytes = std::int64_t{1} << 20;  // what is looked up comes from the files
+      store.folder = folder;
+      store.disk_bytes = std::int64_t{1} << 42;
+      store.queue_bytes = std::int64_t{1} << 40;
+      {
+        const auto keeping = HADAL_TRY(PrefixStore::open(model_, store));
+        HADAL_CHECK_OK(keeping->keep(deep));
+        keeping->flush();
+      }
+      std::vector<TokenId> ids(deep.tokens().begin(), deep.tokens().end());
+      ids.push_back(ids[0]);
+      std::vector<double> rates, limits;
+      for (int turn = 0; turn < 5; ++turn) {
+        const double bytes = forget_files(folder);
+        limits.push_back(bytes / read_files(folder, store.read_threads));
+        forget_files(folder);
+        const auto again = HADAL_TRY(PrefixStore::open(model_, store));
+        Stopwatch watch;
+        const PrefixHit hit = HADAL_TRY(again->lookup(ids));
+        if (hit.reused != deep.length())
+          return fail(ErrorCode::kInternal, "{} tokens were kept and {} found", deep.length(), hit.reused);
+        rates.push_back(bytes / watch.seconds());
+      }
+      return ModelBenchRow{"restore", deep.length(),      middle(rates) / 1e9, middle(limits) / 1e9,
+                           "GB/s",    deep.memory_bytes()};
+    }();
+    std::error_code ignored;
+    std::filesystem::remove_all(folder, ignored);
+    if (!measured) return std::unexpected(measured.error());
+    return give(*measured);
   }
 
-  static double plain_read_seconds(const std::string& path) {
-    const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
-    if (fd < 0) return 0;
-    std::vector<char> buffer(std::size_t{4} << 20);
-    Stopwatch watch;
-    while (::read(fd, buffer.data(), buffer.size()) > 0) {
+  static std::vector<std::string> files_in(const std::string& folder) {
+    std::vector<std::string> files;
+    std::error_code error;
+    for (const auto& entry : std::filesystem::recursive_directory_iterator(folder, error))
+      if (entry.is_regular_file(error)) files.push_back(entry.path());
+    return files;
+  }
+
+  // Out of the page cache; how many bytes they have.
+  static double forget_files(const std::string& folder) {
+    double bytes = 0;
+    for (const std::string& path : files_in(folder)) {
+      const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+      if (fd < 0) continue;
+      ::fsync(fd);  // what is not written yet stays
+      ::posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
+      bytes += static_cast<double>(::lseek(fd, 0, SEEK_END));
+      ::close(fd);
     }
-    const double seconds = watch.seconds();
-    ::close(fd);
-    return seconds;
+    return bytes;
+  }
+
+  static double read_files(const std::string& folder, int threads) {
+    const std::vector<std::string> files = files_in(folder);
+    std::atomic<std::size_t> next = 0;
+    const auto work = [&] {
+      std::vector<char> buffer(std::size_t{4} << 20);
+      for (std::size_t i; (i = next++) < files.size();) {
+        const int fd = ::open(files[i].c_str(), O_RDONLY | O_CLOEXEC);
+        if (fd < 0) continue;
+        while (::read(fd, buffer.data(), buffer.size()) > 0) {
+        }
+        ::close(fd);
+      }
+    };
+    Stopwatch watch;
+    std::vector<std::thread> pool;
+    for (int t = 0; t < threads; ++t) pool.emplace_back(work);
+    for (std::thread& t : pool) t.join();
+    return watch.seconds();
+  }
+
+  // What a user of sessions waits for: a fork; the first token after a prompt that was read before; and sixteen
+  // answers at a time.
+  Status session_rows(const Sequence& deep) {
+    const auto vocabulary = static_cast<std::size_t>(model_->config().vocab_size);
+    std::vector<float> logits(16 * vocabulary);
+    FeedOutputs outputs;
+    outputs.last_logits = logits.data();
+    PrefixStoreOptions in_memory;
+    in_memory.memory_bytes = std::int64_t{1} << 40;
+    const auto store = HADAL_TRY(PrefixStore::open(model_, in_memory));
+    HADAL_CHECK_OK(store->keep(deep));
+    std::vector<TokenId> prompt(deep.tokens().begin(), deep.tokens().end());
+    prompt.push_back(prompt[0]);
+    std::vector<Sequence> sixteen;
+    for (int i = 0; i < 16; ++i) sixteen.push_back(HADAL_TRY(deep.fork()));
+    std::vector<double> fork, warm, one, together;
+    meter_.clear();
+    Stopwatch all;
+    for (unsigned seed = 2; one.size() < 5 || all.seconds() < options_.seconds; ++seed) {
+      const std::vector<TokenId> ids = random_tokens(model_->config(), 32, seed);  // others: other experts
+      meter_.round();
+      for (int i = 0; i < 4; ++i) {  // the first warms what the yardstick evicted
+        Stopwatch watch;
+        Sequence s = HADAL_TRY(deep.fork());
+        if (i > 0) fork.push_back(watch.seconds());
+        HADAL_CHECK_OK(s.feed(std::span(ids).subspan(0, 1), outputs));  // copies the page it writes to
+        watch = Stopwatch();
+        HADAL_CHECK_OK(s.feed(std::span(ids).subspan(static_cast<std::size_t>(i) + 1, 1), outputs));
+        if (i > 0) one.push_back(watch.seconds());
+        watch = Stopwatch();
+        PrefixHit hit = HADAL_TRY(store->lookup(prompt));
+        HADAL_CHECK_OK(
+            hit.sequence.feed(std::span(prompt).last(prompt.size() - static_cast<std::size_t>(hit.reused)), outputs));
+        if (i > 0) warm.push_back(watch.seconds());
+      }
+      std::vector<Sequence::Part> parts;
+      for (std::size_t i = 0; i < sixteen.size(); ++i)
+        parts.push_back({&sixteen[i], std::span(ids).subspan(i, 1), logits.data() + i * vocabulary});
+      for (int i = 0; i < 2; ++i) {
+        Stopwatch watch;
+        HADAL_CHECK_OK(Sequence::feed_together(parts));
+        if (i > 0) together.push_back(watch.seconds());
+      }
+      for (Sequence& s : sixteen)
+        if (s.length() > deep.length() + kStepsPerFork) s = HADAL_TRY(deep.fork());
+    }
+    const double step = middle(one);
+    // A fork copies the state block: it is read once and written once.
+    const double copies = meter_.median().read_bytes_per_second / 2 / static_cast<double>(deep.layout().state_bytes);
+    HADAL_CHECK_OK(give({"fork", deep.length(), 1 / middle(fork), copies, "forks/s", deep.memory_bytes()}));
+    HADAL_CHECK_OK(give({"warm", deep.length(), 1 / middle(warm), 1 / step, "firsts/s", deep.memory_bytes()}));
+    return give({"decode_16", deep.length(), 16 / middle(together), 16 / step, "tokens/s", deep.memory_bytes()});
   }
 
   Status give(const ModelBenchRow& row) {

@@ -13,7 +13,7 @@
 namespace hadal {
 
 struct ModelBenchRow {
-  std::string name;  // "decode", "prefill", "load", "restore"
+  std::string name;  // "decode", "prefill", "load", "restore", "fork", "warm", "decode_16"
   std::int64_t depth = 0;
   double rate = 0;   // in `unit`
   double limit = 0;  // what memory reads and arithmetic of the threads used allow, measured in turns with the rate
@@ -44,7 +44,8 @@ struct ModelBenchOptions {
   // Rounded down to whole pages, the longest context less a step at most.
   std::vector<std::int64_t> depths = {8192};
   bool decode = true, prefill = true, load = false, restore = false;
-  std::string scratch_directory = "/tmp";         // where `restore` writes its session file
+  bool sessions = false;                          // fork, warm, decode_16
+  std::string scratch_directory = "/tmp";         // where `restore` keeps its prefix
   std::function<bool(const ModelBenchRow&)> row;  // called as each is ready; false stops
 };
 

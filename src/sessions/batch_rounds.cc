@@ -25,6 +25,7 @@ Position Run::next_stop(Position most) const {
     if (const Position at = fork_point(fork->request()); at > fed()) stop = std::min(stop, at);
   for (std::size_t i = r.borders.size() - std::min(r.borders.size(), kBordersKept); i < r.borders.size(); ++i)
     if (r.borders[i] > fed()) stop = std::min(stop, r.borders[i]);
+  if (before_last() > fed()) stop = std::min(stop, before_last());
   return stop;
 }
 
@@ -34,9 +35,12 @@ Position Run::fork_point(const JobRequest& fork) const {
   return std::min<Position>(shared, std::ssize(fork.prompt) - 1);  // the last one is fed for its logits
 }
 
+// A lookup leaves one token to feed for its logits: kept here, the same prompt again is one step from its first token.
+Position Run::before_last() const { return std::ssize(context) - 1; }
+
 bool Run::worth_keeping() const {
   const JobRequest& r = job->request();
-  return fed() % kKeepEvery == 0 || fed() == static_cast<Position>(context.size()) ||
+  return fed() % kKeepEvery == 0 || fed() == static_cast<Position>(context.size()) || fed() == before_last() ||
          std::find(r.borders.begin(), r.borders.end(), fed()) != r.borders.end();
 }
 

@@ -41,6 +41,7 @@ struct Run {
   Position fed() const { return sequence ? sequence->length() : 0; }
 
   Position next_stop(Position most) const;  // where feeding pauses to keep the state: `most` tokens on at the latest
+  Position before_last() const;             // all of the context but one token
   bool worth_keeping() const;
 };
 

@@ -36,6 +36,25 @@ TEST(BenchModel, MeasuresEveryRowItWasAskedFor) {
   EXPECT_GT(rows[4].cache_bytes, rows[1].cache_bytes);
 }
 
+TEST(BenchModel, SessionsAreForkedFoundAndAnsweredTogether) {
+  ModelBenchOptions options;
+  options.threads = 1;
+  options.seconds = 0.01;
+  options.depths = {2048};
+  options.decode = options.prefill = false;
+  options.sessions = true;
+  std::vector<std::string> names;
+  options.row = [&](const ModelBenchRow& r) {
+    names.push_back(r.name);
+    EXPECT_GT(r.rate, 0) << r.name;
+    EXPECT_GT(r.limit, 0) << r.name;
+    return true;
+  };
+  const Status done = bench_model(nano(), options);
+  ASSERT_TRUE(done) << done.error().what;
+  EXPECT_EQ(names, (std::vector<std::string>{"fork", "warm", "decode_16"}));
+}
+
 TEST(BenchModel, StopsWhenToldTo) {
   ModelBenchOptions options;
   options.threads = 1;

@@ -332,6 +332,15 @@ TEST(Scheduler, ATurnFindsTheOneBeforeKept) {
   EXPECT_EQ(heard.ids(), expected.ids());
 }
 
+TEST(Scheduler, TheSamePromptAgainReadsOneToken) {
+  auto scheduler = start();
+  Ear(**scheduler->submit(request(question(3)))).done();
+  const std::int64_t boundaries = scheduler->stats().cache_bytes;
+  const JobEvent again = Ear(**scheduler->submit(request(question(3)))).done();
+  EXPECT_EQ(again.usage.cached, again.usage.prompt - 1);
+  EXPECT_GE(scheduler->stats().cache_bytes, boundaries);
+}
+
 TEST(Scheduler, ADataFolderKeepsPrefixesAcrossRestarts) {
   test::TemporaryFolder folder;
   SchedulerOptions options;
