@@ -2,6 +2,7 @@
 
 #include <sys/mman.h>
 
+#include <bit>
 #include <cstdint>
 #include <cstdlib>
 #include <map>
@@ -23,6 +24,7 @@ constexpr std::size_t kLeastSlot = 64 << 10;
 
 constexpr std::size_t up(std::size_t n, std::size_t unit) { return (n + unit - 1) / unit * unit; }
 
+#ifndef __SANITIZE_ADDRESS__
 std::size_t slots_for(std::size_t bytes) {
   std::size_t best = 1;
   const auto waste = [&](std::size_t n) {
@@ -32,6 +34,7 @@ std::size_t slots_for(std::size_t bytes) {
     if (waste(n) < waste(best)) best = n;
   return best;
 }
+#endif
 
 struct Region {
   std::size_t bytes = 0;  // of a slot
@@ -54,6 +57,7 @@ Slab& slab() {
   return *one;
 }
 
+#ifndef __SANITIZE_ADDRESS__
 // An address that is a multiple of a huge page. The kernel does not promise one, so more is asked for and trimmed.
 std::uintptr_t map_region(std::size_t size) {
   void* const all = ::mmap(nullptr, size + kHugePage, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -65,6 +69,7 @@ std::uintptr_t map_region(std::size_t size) {
   ::madvise(reinterpret_cast<void*>(first), size, MADV_HUGEPAGE);  // a kernel without them does what it can
   return first;
 }
+#endif
 
 }  // namespace
 
@@ -131,7 +136,10 @@ void give_slot(std::byte* slot, std::size_t bytes) noexcept {
 SlabUse slab_use() {
   Slab& s = slab();
   const std::lock_guard lock(s.mutex);
-  return {s.regions.size(), s.reserved, s.taken};
+  std::size_t free = 0;
+  for (const auto& [first, region] : s.regions)
+    free += (region.slots - static_cast<std::size_t>(std::popcount(region.taken))) * region.bytes;
+  return {s.regions.size(), s.reserved, s.taken, free};
 }
 
 }  // namespace hadal

@@ -13,6 +13,7 @@ void give_slot(std::byte* slot, std::size_t bytes) noexcept;
 
 struct SlabUse {
   std::size_t regions = 0, reserved_bytes = 0, taken_bytes = 0;
+  std::size_t free_bytes = 0;  // slots that nobody has: address space, until they are used
 };
 SlabUse slab_use();
 
